@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT
+//
+// Filesystem on the running kernel. Files are opened by handle (open_by_handle_at with
+// FILEID_BTRFS_WITHOUT_PARENT), so any mount point of the filesystem serves for all subvolumes.
+// Needs CAP_SYS_ADMIN (tree search, LOGICAL_INO, sharing into files that are open for reading) and
+// CAP_DAC_READ_SEARCH (handles). Thread-safe as filesystem.h says.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "skep/btrfs/descriptor.h"
+#include "skep/btrfs/filesystem.h"
+#include "skep/btrfs/handle_cache.h"
+
+namespace skep::btrfs {
+
+class KernelFilesystem final : public Filesystem {
+ public:
+  // Opens the filesystem mounted at `mount_point`; at most `max_open_files` stay open while unused.
+  // Errors: errno_status with ENOTTY when it is not btrfs, EPERM without the capabilities, EROFS
+  // when mounted read-only.
+  static absl::StatusOr<std::unique_ptr<KernelFilesystem>> open_mount(
+      const std::string& mount_point, std::size_t max_open_files = 2048);
+
+  // Takes an advisory lock on the top-level subvolume's directory, held until this object goes:
+  // nothing is left behind by a crash, and every mount point meets the same lock. UNAVAILABLE when
+  // somebody else holds it.
+  absl::Status lock_exclusively();
+
+  const FsInfo& info() const override { return info_; }
+  absl::StatusOr<std::uint64_t> generation() override;
+  absl::StatusOr<ExtentPage> extents(std::uint64_t first, std::uint64_t last,
+                                     std::size_t buffer_bytes) override;
+  absl::Status csums(std::uint64_t first, std::uint64_t end, CsumVisitor visit) override;
+  absl::StatusOr<FileMap> file_map(FileKey file, std::uint64_t first, std::uint64_t end) override;
+  absl::StatusOr<std::vector<LogicalRef>> logical_ino(std::uint64_t address, bool exact,
+                                                      std::size_t limit) override;
+  absl::StatusOr<std::vector<Subvolume>> subvolumes() override;
+  absl::StatusOr<SpaceInfo> space() override;
+  absl::StatusOr<std::shared_ptr<File>> open(FileKey file) override;
+  absl::StatusOr<std::shared_ptr<TemporaryFile>> create_temporary() override;
+  absl::StatusOr<std::vector<DedupeResult>> dedupe(File& source, std::uint64_t offset,
+                                                   std::uint64_t length,
+                                                   std::span<const DedupeTarget> targets) override;
+  absl::Status write_back() override;
+  absl::StatusOr<std::uint64_t> sync() override;
+
+ private:
+  KernelFilesystem(std::string name, Descriptor root, std::size_t max_open_files);
+  absl::Status read_info();
+  absl::StatusOr<Descriptor> open_handle(FileKey file, int flags) const;
+
+  const std::string name_;  // for messages
+  Descriptor root_;         // the mount point
+  Descriptor top_level_;    // directory of subvolume 5; temporary files are made there
+  FsInfo info_;
+  HandleCache handles_;
+};
+
+}  // namespace skep::btrfs

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+//
+// The crawl: data extents of the extent tree in address order, one walk for each size tier, large
+// extents first, those alone whose generation lies in the pass's window. Snapshots add no extents,
+// so they add no work. The cursor (tier, address, window) is what a checkpoint stores.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <array>
+#include <cstdint>
+
+#include "skep/btrfs/filesystem.h"
+#include "skep/dedupe/types.h"
+
+namespace skep::dedupe {
+
+// Generations (after, to].
+struct Window {
+  std::uint64_t after = 0;
+  std::uint64_t to = 0;
+  bool contains(std::uint64_t generation) const { return generation > after && generation <= to; }
+};
+
+// Tier 0 holds the largest extents. Each tier's extents are at least a quarter as long as the
+// longest of it: what is decided in one tier is a keeper for the next.
+inline constexpr std::array<std::uint64_t, 8> kTierMinBytes = {
+    32ULL << 20, 8ULL << 20, 2ULL << 20, 512ULL << 10, 128ULL << 10, 32ULL << 10, 8ULL << 10, 0};
+std::uint32_t tier_of(std::uint64_t length);
+
+struct Cursor {
+  std::uint32_t tier = 0;
+  std::uint64_t address = 0;
+  bool done() const { return tier >= kTierMinBytes.size(); }
+  // True when the crawl has gone by an extent of this length at this address.
+  bool has_passed(std::uint64_t address_of_extent, std::uint64_t length) const;
+};
+
+// Extents and bytes of each tier in a window.
+struct Census {
+  std::array<std::uint64_t, kTierMinBytes.size()> extents{};
+  std::array<std::uint64_t, kTierMinBytes.size()> bytes{};
+  std::uint64_t total_bytes() const;
+  // Of the extents that a crawl from `cursor` has yet to meet, counting its tier as a whole.
+  std::uint64_t bytes_from(std::uint32_t tier) const;
+};
+
+// Thread-compatible.
+class Crawl {
+ public:
+  // `census` lets it leave out tiers without extents.
+  Crawl(btrfs::Filesystem& fs, Window window, Cursor start, const Census& census);
+
+  // The next batch, with `extents`, `tier`, `next_address` and `bytes` set; null at the end.
+  absl::StatusOr<BatchPtr> next();
+  const Cursor& cursor() const { return cursor_; }
+
+ private:
+  absl::Status read_page();
+
+  btrfs::Filesystem& fs_;
+  const Window window_;
+  const Census census_;
+  Cursor cursor_;
+  btrfs::ExtentPage page_;
+  std::size_t in_page_ = 0;
+  bool page_valid_ = false;
+  std::uint64_t batches_ = 0;
+};
+
+}  // namespace skep::dedupe

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: MIT
+//
+// Through which file each part of a keeper can be read. Resolving an extent costs more the more
+// references it has, and keepers collect them, so it is done once, when the extent is first used,
+// and only as many references are kept as are needed to cover it. Bounded, least recently used
+// first out. Thread-safe, but for the Resolver that it borrows: find() belongs to the plan stage.
+#pragma once
+
+#include <absl/base/thread_annotations.h>
+#include <absl/container/flat_hash_map.h>
+#include <absl/synchronization/mutex.h>
+
+#include <cstdint>
+#include <deque>
+#include <list>
+#include <optional>
+#include <vector>
+
+#include "skep/btrfs/filesystem.h"
+#include "skep/dedupe/resolver.h"
+#include "skep/dedupe/types.h"
+
+namespace skep::dedupe {
+
+// A file range that holds `length` bytes of an extent from an asked-for place.
+struct Source {
+  btrfs::FileKey file;
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+};
+
+class KeeperCatalog {
+ public:
+  KeeperCatalog(btrfs::Filesystem& fs, Resolver& resolver) : fs_(fs), resolver_(resolver) {}
+
+  // Whole blocks at `address` of `keeper`: a source of at most `length` bytes that begins there,
+  // or nothing when no file holds that block whole (dead space, a tail, compressed, gone).
+  std::optional<Source> find(const Keeper& keeper, std::uint64_t address, std::uint64_t length)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // The block at `address`, as the last of a file that ends `length` bytes inside it.
+  std::optional<Source> find_tail(const Keeper& keeper, std::uint64_t address,
+                                  std::uint32_t length) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The same for a block that add() told of, whose extent need not be known.
+  std::optional<Source> find_tail(std::uint64_t address, std::uint32_t length)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // What skep itself shared: `address` is that of the reference's first block.
+  void add(const NewReference& reference) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The extent is gone, or its references are.
+  void forget(std::uint64_t address) ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  struct Entry {
+    btrfs::Extent extent;
+    std::vector<Reference> references;
+    int searches = 0;  // of LOGICAL_INO, for blocks that no known reference covers
+  };
+  Entry& entry_for(const Keeper& keeper) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Entry resolve(const Keeper& keeper);
+
+  btrfs::Filesystem& fs_;
+  Resolver& resolver_;
+  absl::Mutex mutex_;
+  struct Slot {
+    std::uint64_t address = 0;
+    Entry entry;
+  };
+  std::list<Slot> newest_first_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::uint64_t, std::list<Slot>::iterator> by_address_
+      ABSL_GUARDED_BY(mutex_);
+  // Single blocks by address, oldest first.
+  absl::flat_hash_map<std::uint64_t, Reference> blocks_ ABSL_GUARDED_BY(mutex_);
+  std::deque<std::uint64_t> block_order_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace skep::dedupe

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MIT
+//
+// A limit on everything, each with its reason. Constants; thread-safe.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace skep::dedupe::limits {
+
+// A batch ends at whichever comes first. 256 small extents take some 20 ms to share, so a stop is
+// prompt; 16 MiB of small extents or one large extent keeps fingerprints under 256 KiB.
+inline constexpr std::size_t kBatchExtents = 256;
+inline constexpr std::uint64_t kBatchBytes = 16ULL << 20;
+// Batches between crawl and settle: readahead runs that far ahead of sharing.
+inline constexpr std::size_t kBatchesInFlight = 6;
+
+// References of a victim; more are not worth replacing one by one.
+inline constexpr std::size_t kVictimReferences = 10'000;
+// References of a keeper that are looked at to find one that covers a block.
+inline constexpr std::size_t kKeeperReferences = 64;
+// A keeper with more is passed over when there is another copy: LOGICAL_INO took 38 ms on extents
+// with thousands.
+inline constexpr std::uint64_t kKeeperCrowded = 2'000;
+// LOGICAL_INO calls a keeper, for blocks that its known references do not cover.
+inline constexpr int kKeeperSearches = 8;
+// Resolved keepers that are remembered; about 150 bytes each.
+inline constexpr std::size_t kResolvedKeepers = 32'768;
+
+// Tail blocks that skep wrote and whose files it remembers; about 80 bytes each.
+inline constexpr std::size_t kRememberedBlocks = 65'536;
+
+// Candidates that are extended for one block.
+inline constexpr std::size_t kCandidates = 12;
+// Extents of the pass remembered as keepers; 16 bytes each.
+inline constexpr std::size_t kRememberedKeepers = 1 << 18;
+// Smaller extents that a larger one replaces, taken up at once.
+inline constexpr std::size_t kSwaps = 256;
+
+// One FIDEDUPERANGE call; the kernel itself works in pieces of 16 MiB, and a stop waits for one.
+inline constexpr std::uint64_t kShareBytes = 16ULL << 20;
+// A range of zeros is compared with a sparse file of this size.
+inline constexpr std::uint64_t kZeroBytes = 1ULL << 20;
+// Remnants are copied through a buffer of this size.
+inline constexpr std::size_t kCopyBuffer = 1 << 20;
+
+// Victims whose end is not yet verified; 24 bytes each. Reached, the transaction is committed.
+inline constexpr std::size_t kUnverified = 32'768;
+// Leaves that are known to be no longer shared between snapshots.
+inline constexpr std::size_t kUnsharedLeaves = 1 << 18;
+// A `--once` run ends after so many passes over its own copies, whatever they freed.
+inline constexpr int kPasses = 8;
+
+}  // namespace skep::dedupe::limits

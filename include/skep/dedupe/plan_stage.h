@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT
+//
+// Plans how an extent goes: all its references, each block of each of them.
+//
+// A block of the victim that is referenced is one of: shared (a keeper's file holds it), hole
+// (zeros), or remnant (copied once, to a temporary file). A block that nobody refers to is dead and
+// costs nothing. A file's last block, when the file ends inside it, is a tail: the kernel shares it
+// only with a tail that ends at the same byte, so it needs such a keeper, or is copied to a file
+// that ends there.
+//
+// Gain rule: the plan is taken when copied <= max_copy_ratio * (length - copied), and when what it
+// frees is more than what it adds to metadata. Victims whose references lie in the same leaves are
+// judged together, as a group.
+//
+// Thread-compatible: one batch at a time, in the order of the crawl.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/status/status.h>
+
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "skep/dedupe/counters.h"
+#include "skep/dedupe/keeper_catalog.h"
+#include "skep/dedupe/metadata_price.h"
+#include "skep/dedupe/resolver.h"
+#include "skep/dedupe/roles.h"
+#include "skep/dedupe/types.h"
+#include "skep/index/table.h"
+
+namespace skep::dedupe {
+
+class PlanStage {
+ public:
+  struct Parts {
+    btrfs::Filesystem& fs;
+    const index::Fingerprinter& fingerprinter;
+    index::Table& table;
+    Resolver& resolver;
+    KeeperCatalog& catalog;
+    MetadataPrice& price;
+    Roles& roles;
+    Counters& counters;
+    Options options;
+    std::function<void()> kept;  // called when an extent that was thought gone stays
+  };
+  explicit PlanStage(Parts parts) : p_(std::move(parts)), block_(p_.fs.info().block_size) {}
+
+  // Moves batch.matches to batch.plans (those to carry out) and batch.left.
+  absl::Status run(Batch& batch);
+
+ private:
+  struct Draft {
+    Match match;
+    ReplacementPlan plan;
+    MetadataPrice::Needs needs;
+    std::vector<Reference> references;
+    std::uint64_t gain_bytes = 0;
+  };
+  std::optional<Draft> draft(Match match, Batch& batch);
+  // Takes groups of drafts that pay for their metadata.
+  void choose(std::vector<Draft> drafts, Batch& batch);
+  void refuse(const Match& match, const std::vector<Reference>& references, Verdict verdict,
+              Batch& batch);
+
+  Parts p_;
+  const std::uint64_t block_;
+};
+
+}  // namespace skep::dedupe

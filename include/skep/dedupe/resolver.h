@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT
+//
+// Who refers to an extent. Most extents name their references themselves: the EXTENT_ITEM's inline
+// EXTENT_DATA_REFs are complete when their counts add up to the item's, and no snapshot shares the
+// leaf that holds the file extent item. The leaf is at least as new as the extent, and a tree block
+// newer than the subvolume's last snapshot cannot be shared (kernel: btrfs_block_can_be_shared), so
+// "extent newer than the last snapshot" proves it without a call. LOGICAL_INO is asked for the
+// rest, in the resolving phase: 26 us a call and more, against about 8 for a tree search.
+//
+// Thread-compatible: the plan stage owns it.
+#pragma once
+
+#include <absl/container/flat_hash_map.h>
+#include <absl/status/status.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "skep/btrfs/filesystem.h"
+#include "skep/dedupe/counters.h"
+#include "skep/dedupe/phase_gate.h"
+#include "skep/dedupe/types.h"
+
+namespace skep::dedupe {
+
+struct Resolved {
+  Verdict verdict = Verdict::kFreed;  // anything else: the extent must be left alone
+  std::vector<Reference> references;
+};
+
+class Resolver {
+ public:
+  Resolver(btrfs::Filesystem& fs, PhaseGate& gate, Counters& counters);
+
+  // Reads the list of subvolumes anew: snapshots come and go. Once a batch.
+  absl::Status refresh();
+  bool needs_logical_ino(const btrfs::Extent& extent) const;
+  // Every reference, by whichever way serves.
+  Resolved resolve(const btrfs::Extent& extent);
+  // Those that the extent item names inline, be they all or not; up to `limit`.
+  std::vector<Reference> inline_references(const btrfs::Extent& extent, std::size_t limit);
+  // Those that use the block at `address` of `extent`.
+  std::vector<Reference> references_at(const btrfs::Extent& extent, std::uint64_t address);
+
+ private:
+  Resolved from_inline(const btrfs::Extent& extent);
+  absl::StatusOr<std::vector<btrfs::LogicalRef>> logical_ino(std::uint64_t address, bool exact);
+  Resolved from_logical_ino(const btrfs::Extent& extent);
+  void add_references(const btrfs::Extent& extent, const std::vector<btrfs::LogicalRef>& found,
+                      Resolved& out);
+  Resolved from_data_ref(const btrfs::Extent& extent, const btrfs::DataRef& ref);
+
+  btrfs::Filesystem& fs_;
+  PhaseGate& gate_;
+  Counters& counters_;
+  absl::flat_hash_map<std::uint64_t, std::uint64_t> last_snapshot_;  // by root
+};
+
+}  // namespace skep::dedupe

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+//
+// Who stays and who goes. The stages work ahead of each other, so what one has decided must hold
+// for those behind it: nothing is shared with an extent that is planned to go, and no extent goes
+// while a plan that shares with it is under way.
+//
+// Thread-safe. Invariant: no address is going and pinned at once.
+#pragma once
+
+#include <absl/base/thread_annotations.h>
+#include <absl/container/flat_hash_map.h>
+#include <absl/container/flat_hash_set.h>
+#include <absl/synchronization/mutex.h>
+
+#include <cstdint>
+
+namespace skep::dedupe {
+
+class Roles {
+ public:
+  // The extent is planned to go, until it is verified to be gone or kept after all.
+  void set_going(std::uint64_t address) ABSL_LOCKS_EXCLUDED(mutex_);
+  void clear_going(std::uint64_t address) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool going(std::uint64_t address) const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Pins a keeper unless it is going (then false). Each pin wants an unpin. A keeper is remembered
+  // as one for the rest of the pass (bounded: the oldest half of the memory goes first).
+  bool pin(std::uint64_t address) ABSL_LOCKS_EXCLUDED(mutex_);
+  void unpin(std::uint64_t address) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool is_keeper(std::uint64_t address) const ABSL_LOCKS_EXCLUDED(mutex_);
+  bool pinned(std::uint64_t address) const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // A new pass: keepers may become victims again, but for the pinned ones.
+  void forget_keepers() ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  mutable absl::Mutex mutex_;
+  absl::flat_hash_set<std::uint64_t> going_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::uint64_t, std::uint32_t> pins_ ABSL_GUARDED_BY(mutex_);
+  // Two generations of memory: when `recent_` is full it becomes `older_`.
+  absl::flat_hash_set<std::uint64_t> recent_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_set<std::uint64_t> older_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace skep::dedupe

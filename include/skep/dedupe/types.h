@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT
+//
+// What the stages hand to each other: Extent -> FingerprintedExtent -> Match -> ReplacementPlan ->
+// Outcome, each in a Batch. Offsets named `block` count blocks of the filesystem from the start of
+// an extent; everything else is in bytes. Plain values, moved along the graph; no thread rules.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "skep/btrfs/types.h"
+#include "skep/index/fingerprint.h"
+
+namespace skep::dedupe {
+
+// One for every way an extent can leave the pipeline. man/skep-run.1 explains each.
+enum class Verdict : std::uint8_t {
+  kFreed,              // planned to go; settled as freed once its extent item is gone
+  kUnique,             // nothing of it is stored elsewhere
+  kKeeper,             // others were, or will be, shared with it
+  kNoChecksum,         // nodatasum, or preallocated and not yet written
+  kCompressed,         // not yet supported
+  kPreallocated,       // in part
+  kNodatasum,          // NOCOW or nodatasum file
+  kImmutable,          // a file with the immutable flag
+  kEncoded,            // encrypted, or an encoding nobody knows
+  kSystem,             // referenced by a tree that is not a subvolume
+  kTooManyReferences,  // over Limits::victim_references
+  kUnreferenced,       // nobody refers to it any more: it is going by itself
+  kShortRuns,          // only runs below --min-run
+  kTailOnly,           // all that is stored elsewhere is a tail that ends differently
+  kCopyRatio,          // too much would have to be copied to free it
+  kMetadataPrice,      // metadata would grow by more than is freed
+  kChanged,            // its files changed while it was looked at
+  kDiffers,            // the data turned out to differ
+  kBusy,               // swap file, or a send is running
+  kFailed,             // an error of the kernel
+  kCount
+};
+std::string_view name_of(Verdict verdict);
+
+struct FingerprintedExtent {
+  btrfs::Extent extent;
+  std::vector<index::Fingerprint> blocks;  // empty when it has no checksum at all
+};
+
+// The extent that stays, as the match stage saw it.
+struct Keeper {
+  std::uint64_t address = 0;
+  std::uint64_t length = 0;
+};
+
+// `blocks` blocks of the victim from `first` equal those at `source`, inside `keeper`.
+struct Run {
+  std::uint32_t first = 0;
+  std::uint32_t blocks = 0;
+  std::uint64_t source = 0;
+  Keeper keeper;
+};
+
+struct Match {
+  FingerprintedExtent victim;
+  std::vector<Run> runs;  // ascending, not overlapping
+  std::uint32_t zero_blocks = 0;       // outside the runs
+  std::vector<std::uint64_t> keepers;  // pinned, each once
+  // kFreed: go on to plan. Everything else: why it is left alone.
+  Verdict verdict = Verdict::kUnique;
+};
+
+// A file range that uses part of an extent.
+struct Reference {
+  btrfs::FileKey file;
+  std::uint64_t file_offset = 0;
+  std::uint64_t extent_offset = 0;
+  std::uint64_t length = 0;
+  std::uint64_t file_size = 0;
+};
+
+// Where a share takes its bytes from.
+enum class SourceKind : std::uint8_t { kFile, kZero, kCopy, kTailCopy };
+
+// One range to share. For kCopy, source_offset counts from the start of the plan's copies; for
+// kTailCopy it is the number of the tail in the plan.
+struct Share {
+  SourceKind kind = SourceKind::kFile;
+  btrfs::FileKey source;
+  std::uint64_t source_offset = 0;
+  btrfs::FileKey target;
+  std::uint64_t target_offset = 0;
+  std::uint64_t length = 0;
+};
+
+// A file range to copy so that the victim can go.
+struct Copy {
+  btrfs::FileKey from;
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+};
+
+// Replaces every reference to one victim.
+struct ReplacementPlan {
+  btrfs::Extent victim;
+  std::vector<Share> shares;
+  std::vector<Copy> copies;  // whole blocks, laid one after another
+  std::vector<Copy> tails;   // each ends its file: a length below a block
+  // Of each copied block and tail, for the table.
+  std::vector<index::Fingerprint> copy_fingerprints;
+  std::vector<index::Fingerprint> tail_fingerprints;
+  std::vector<std::uint64_t> keepers;  // extents it shares with, pinned until it is settled
+  std::uint64_t copied_bytes = 0;      // blocks
+  std::uint64_t duplicate_bytes = 0;
+  std::uint64_t price_bytes = 0;  // estimated growth of metadata, as on disk
+};
+
+// A block that skep wrote, and where it lies now.
+struct NewBlock {
+  index::Fingerprint fingerprint = 0;
+  std::uint64_t address = 0;
+};
+
+// The references through which a new extent can be read: what the plan shared it with.
+struct NewReference {
+  std::uint64_t address = 0;
+  Reference reference;
+};
+
+struct Outcome {
+  btrfs::Extent victim;
+  Verdict verdict = Verdict::kFreed;
+  bool begun = true;  // false: dropped untouched, because a stop was asked for
+  std::uint64_t copied_bytes = 0;
+  std::uint64_t duplicate_bytes = 0;
+  std::uint64_t price_bytes = 0;
+  std::vector<std::uint64_t> keepers;
+};
+
+// An extent that stays, with what its references taught.
+struct Left {
+  btrfs::Extent extent;
+  Verdict verdict = Verdict::kUnique;
+};
+
+// A stretch of the crawl, passed whole from stage to stage. Each stage takes what the one before
+// it left and fills its own field.
+struct Batch {
+  std::uint64_t number = 0;
+  std::uint32_t tier = 0;
+  std::uint64_t next_address = 0;  // the crawl goes on here
+  std::uint64_t bytes = 0;         // extents' lengths, for the progress
+  std::vector<btrfs::Extent> extents;
+  std::vector<FingerprintedExtent> fingerprinted;
+  std::vector<Match> matches;
+  std::vector<ReplacementPlan> plans;
+  std::vector<Outcome> outcomes;
+  std::vector<Left> left;
+  std::vector<NewBlock> new_blocks;
+  std::vector<NewReference> new_references;
+  bool dropped = false;  // not all of its plans were carried out: a stop was asked for
+};
+using BatchPtr = std::shared_ptr<Batch>;
+
+// What the user chose.
+struct Options {
+  std::uint32_t threads = 2;  // sharing at a time
+  std::uint64_t min_run_bytes = 4096;
+  double max_copy_ratio = 1.0;  // bytes copied for each byte freed, at most
+};
+
+}  // namespace skep::dedupe

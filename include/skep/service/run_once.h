@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+//
+// `skep run --once`: opens the filesystem and its state, and makes passes until one frees nothing
+// more. It always ends: the first pass covers the generations since the last run, each further one
+// only what was written since the one before it began (skep's own copies, mostly), and there are at
+// most dedupe::limits::kPasses. Thread-compatible: one run at a time in a process.
+#pragma once
+
+#include <absl/status/status.h>
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "skep/btrfs/types.h"
+#include "skep/dedupe/counters.h"
+#include "skep/dedupe/types.h"
+#include "skep/index/table.h"
+#include "skep/service/state_dir.h"
+
+namespace skep::service {
+
+struct RunOptions {
+  std::string mount;
+  std::string state_dir;               // empty: StateDir::default_path
+  std::uint64_t table_size_bytes = 0;  // 0: as the filesystem's data asks for
+  dedupe::Options engine;
+};
+
+// What the caller's progress display reads while a run goes on. Thread-safe.
+struct Progress {
+  dedupe::Counters counters;
+  std::atomic<std::uint64_t> total_bytes = 0;  // grows with each further pass
+  std::atomic<int> pass = 0;
+};
+
+enum class Result { kDone, kStopped };
+
+struct Summary {
+  Result result = Result::kDone;
+  std::string stop_reason;  // for kStopped
+  btrfs::Uuid filesystem{};
+  int passes = 0;
+  double seconds = 0;
+  bool resumed = false;
+  std::uint64_t data_used_before = 0, data_used_after = 0;  // bytes
+  std::int64_t metadata_growth = 0;                         // bytes as on disk, all copies
+  index::Table::Usage table;
+  Totals totals;
+};
+
+// Why a run could not begin, as an exit status: see man/skep.1.
+struct Refusal {
+  int exit_status = 0;  // 0: not refused
+  std::string message;
+};
+
+struct RunResult {
+  Refusal refusal;
+  absl::Status status;  // an error on the way; the state is saved all the same
+  Summary summary;
+};
+
+RunResult run_once(const RunOptions& options, Progress& progress, const std::atomic<bool>& stop);
+
+// The default table: a cell for each block of data at 7/8 fill, between 1 and 64 MiB.
+std::uint64_t default_table_bytes(std::uint64_t data_bytes, std::uint32_t block_size);
+
+}  // namespace skep::service

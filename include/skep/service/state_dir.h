@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+//
+// The state directory of one filesystem: `table` and `state.json` (man/skep-state.5). The
+// checkpoint is written whole to a new file and renamed, so a crash leaves the old or the new one.
+// Thread-compatible.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <string>
+
+#include "skep/btrfs/types.h"
+#include "skep/dedupe/crawl.h"
+
+namespace skep::service {
+
+struct Totals {  // since ever
+  std::uint64_t runs = 0;
+  std::uint64_t bytes_freed = 0;   // verified, less copies
+  std::uint64_t bytes_copied = 0;
+};
+
+// What a later run needs to go on. All extents up to generation `done` have been looked at; when
+// `unfinished`, a pass over `window` has reached `cursor`.
+struct Checkpoint {
+  std::uint64_t done_generation = 0;
+  bool unfinished = false;
+  dedupe::Window window;
+  dedupe::Cursor cursor;
+  Totals totals;
+};
+
+class StateDir {
+ public:
+  // /var/lib/skep/UUID
+  static std::string default_path(const btrfs::Uuid& filesystem);
+  // Creates the directory when it is missing. FAILED_PRECONDITION when a checkpoint in it belongs
+  // to another filesystem.
+  static absl::StatusOr<StateDir> open(std::string path, const btrfs::Uuid& filesystem);
+
+  std::string table_path() const { return path_ + "/table"; }
+  const std::string& path() const { return path_; }
+  // As found by open(); empty when there was none, or a damaged one, which is then set aside.
+  const Checkpoint& checkpoint() const { return found_; }
+  // What was wrong with a checkpoint that was set aside; empty when nothing was.
+  const std::string& set_aside_reason() const { return set_aside_reason_; }
+  absl::Status save(const Checkpoint& checkpoint) const;
+
+ private:
+  StateDir(std::string path, const btrfs::Uuid& filesystem)
+      : path_(std::move(path)), filesystem_(filesystem) {}
+  absl::Status load();
+
+  std::string path_;
+  btrfs::Uuid filesystem_;
+  Checkpoint found_;
+  std::string set_aside_reason_;
+};
+
+}  // namespace skep::service

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+//
+// The option table: every command and option of skep stands here, and nowhere else. The only file
+// that sees CLI11, which is slow to compile.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <string>
+
+#include "run.h"
+#include "skep/index/table.h"
+#include "skep/service/exit_status.h"
+#include "skep/service/sizes.h"
+
+namespace skep::cli {
+namespace {
+
+// A size option: "64K", "1G"; refused outside [least, most].
+CLI::Option* add_size(CLI::App& app, const std::string& name, std::uint64_t& bytes,
+                      std::uint64_t least, std::uint64_t most, const std::string& help) {
+  return app
+      .add_option_function<std::string>(
+          name,
+          [&bytes, name, least, most](const std::string& text) {
+            const auto size = service::parse_size(text);
+            if (!size) {
+              throw CLI::ValidationError(name, fmt::format("'{}' is no size; write 64K, 1G", text));
+            }
+            if (*size < least || *size > most) {
+              throw CLI::ValidationError(
+                  name, fmt::format("{} is not between {} and {}", text,
+                                    service::format_size(least), service::format_size(most)));
+            }
+            bytes = *size;
+          },
+          help)
+      ->type_name("SIZE");
+}
+
+void add_run(CLI::App& app, RunCommand& command, bool& once) {
+  auto& options = command.options;
+  app.add_flag("--once", once, "Make passes until one frees nothing more, then end");
+  add_size(app, "--table-size", options.table_size_bytes, index::Table::kMinBytes,
+           index::Table::kMaxBytes,
+           "Size of the fingerprint table (default: by the data, 1M to 64M)");
+  app.add_option("--state-dir", options.state_dir,
+                 "Where table and state are kept (default: /var/lib/skep/UUID)")
+      ->type_name("DIR");
+  app.add_option("--threads", options.engine.threads, "Ranges shared at a time")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str()
+      ->type_name("N");
+  add_size(app, "--min-run", options.engine.min_run_bytes, 0, 128ULL << 20,
+           "Shortest stretch worth a fragment (default: 4K)");
+  app.add_option("--max-copy-ratio", options.engine.max_copy_ratio,
+                 "Most bytes copied for each byte freed")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str()
+      ->type_name("RATIO");
+  app.add_flag("--json", command.json, "Print the summary as one JSON object");
+  auto* quiet = app.add_flag("-q,--quiet", command.quiet, "Nothing on stderr but errors");
+  app.add_flag("-v,--verbose", command.verbose, "Counters too")->excludes(quiet);
+  app.add_option("MOUNT", options.mount, "Any mount point of the filesystem")->required();
+}
+
+int parse_and_run(int argc, char** argv) {
+  CLI::App app("skep finds blocks that a btrfs filesystem stores more than once, and makes the "
+               "files share one copy.",
+               "skep");
+  app.set_version_flag("--version", "skep " SKEP_VERSION);
+  app.require_subcommand(1);
+  RunCommand command;
+  bool once = false;
+  CLI::App* run_app = app.add_subcommand("run", "Deduplicate a mounted filesystem");
+  add_run(*run_app, command, once);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& e) {  // --help, --version
+    return app.exit(e);
+  } catch (const CLI::ParseError& e) {
+    fmt::print(stderr, "skep: {}; see 'skep{} --help'\n", e.what(), run_app->parsed() ? " run" : "");
+    return service::kExitUsage;
+  }
+  if (!once) {
+    fmt::print(stderr, "skep: run: only --once is there yet; add --once\n");
+    return service::kExitUsage;
+  }
+  return run(command);
+}
+
+}  // namespace
+}  // namespace skep::cli
+
+int main(int argc, char** argv) {
+  try {
+    return skep::cli::parse_and_run(argc, argv);
+  } catch (const std::exception& e) {
+    // The last stop: libraries throw when memory is out.
+    fmt::print(stderr, "skep: {}\n", e.what());
+    return skep::service::kExitFailed;
+  }
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT
+//
+// Shows how far a run is while it goes on: on a terminal one line that is written over, elsewhere a
+// log line now and then. Reads Progress from a thread of its own, from construction to destruction.
+#pragma once
+
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "skep/service/run_once.h"
+
+namespace skep::cli {
+
+class ProgressLine {
+ public:
+  explicit ProgressLine(const service::Progress& progress);
+  ~ProgressLine();
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+
+ private:
+  void run();
+  void show(double seconds);
+
+  const service::Progress& progress_;
+  const bool terminal_;
+  double best_percent_ = 0;  // further passes add work; the line never goes backwards
+  std::mutex mutex_;
+  std::condition_variable ended_changed_;
+  bool ended_ = false;
+  std::thread thread_;
+};
+
+}  // namespace skep::cli

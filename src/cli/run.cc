@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT
+#include "run.h"
+
+#include <fmt/format.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <atomic>
+#include <csignal>
+#include <memory>
+#include <optional>
+
+#include "progress_line.h"
+#include "skep/btrfs/status.h"
+#include "skep/service/exit_status.h"
+#include "summary.h"
+
+namespace skep::cli {
+namespace {
+
+std::atomic<bool> stop_asked = false;
+static_assert(std::atomic<bool>::is_always_lock_free, "set by a signal handler");
+
+void install_signal_handlers() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { stop_asked = true; };
+  // No SA_RESTART: waits in the kernel end early where they can.
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+void set_up_log(const RunCommand& command) {
+  auto logger = std::make_shared<spdlog::logger>(
+      "skep", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  logger->set_pattern("skep: %v");
+  logger->set_level(command.quiet     ? spdlog::level::err
+                    : command.verbose ? spdlog::level::debug
+                                      : spdlog::level::info);
+  spdlog::set_default_logger(std::move(logger));
+}
+
+}  // namespace
+
+int run(const RunCommand& command) {
+  set_up_log(command);
+  install_signal_handlers();
+  service::Progress progress;
+  service::RunResult result;
+  {
+    std::optional<ProgressLine> line;
+    if (!command.quiet) line.emplace(progress);
+    result = service::run_once(command.options, progress, stop_asked);
+  }
+  if (result.refusal.exit_status != 0) {
+    spdlog::error("{}", result.refusal.message);
+    return result.refusal.exit_status;
+  }
+  const std::string& mount = command.options.mount;
+  fmt::print("{}", command.json ? summary_json(mount, result.summary, progress.counters)
+                                : summary_text(mount, result.summary, progress.counters));
+  if (command.verbose) {
+    progress.counters.for_each([](std::string_view name, std::uint64_t value) {
+      spdlog::debug("{} {}", name, value);
+    });
+  }
+  if (!result.status.ok()) {
+    spdlog::error("{}", message_of(result.status));
+    return service::kExitFailed;
+  }
+  return result.summary.result == service::Result::kDone ? service::kExitDone
+                                                         : service::kExitStopped;
+}
+
+}  // namespace skep::cli

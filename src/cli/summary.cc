@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT
+#include "summary.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+
+#include "skep/service/sizes.h"
+
+namespace skep::cli {
+namespace {
+
+using dedupe::Counters;
+using dedupe::Verdict;
+using service::format_size;
+
+constexpr auto kVerdicts = static_cast<std::size_t>(Verdict::kCount);
+
+const char* explain(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::kUnique:
+      return "nothing of it is stored elsewhere";
+    case Verdict::kKeeper:
+      return "the copy that stays";
+    case Verdict::kNoChecksum:
+      return "no checksums: nodatasum, or preallocated";
+    case Verdict::kCompressed:
+      return "compressed: not supported yet";
+    case Verdict::kPreallocated:
+      return "partly preallocated";
+    case Verdict::kNodatasum:
+      return "in a file without copy-on-write or checksums";
+    case Verdict::kImmutable:
+      return "in an immutable file";
+    case Verdict::kEncoded:
+      return "encrypted, or of an unknown encoding";
+    case Verdict::kSystem:
+      return "belongs to btrfs itself";
+    case Verdict::kTooManyReferences:
+      return "too many references";
+    case Verdict::kUnreferenced:
+      return "no file uses it any more";
+    case Verdict::kShortRuns:
+      return "only runs below --min-run";
+    case Verdict::kTailOnly:
+      return "ends of files that end differently";
+    case Verdict::kCopyRatio:
+      return "too much would have to be copied";
+    case Verdict::kMetadataPrice:
+      return "would not pay: metadata would grow by more";
+    case Verdict::kChanged:
+      return "changed meanwhile";
+    case Verdict::kDiffers:
+      return "the data differed after all";
+    case Verdict::kBusy:
+      return "in use: swap, or being sent";
+    case Verdict::kFailed:
+      return "errors";
+    case Verdict::kFreed:
+    case Verdict::kCount:
+      break;
+  }
+  return "";
+}
+
+// 12345 as "12,345".
+std::string grouped(std::uint64_t number) {
+  const std::string digits = std::to_string(number);
+  std::string out;
+  for (std::size_t i = 0; i < digits.size(); ++i) {
+    if (i != 0 && (digits.size() - i) % 3 == 0) out += ',';
+    out += digits[i];
+  }
+  return out;
+}
+
+std::string plural(std::uint64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", grouped(count), noun, count == 1 ? "" : "s");
+}
+
+std::string left_text(const Counters& counters) {
+  std::string out;
+  for (std::size_t v = 0; v < kVerdicts; ++v) {
+    const auto verdict = static_cast<Verdict>(v);
+    const auto& tally = counters.verdicts[v];
+    if (verdict == Verdict::kFreed || tally.extents == 0) continue;
+    out += fmt::format("    {:<20} {:>9}  {:>8}  {}\n", name_of(verdict), grouped(tally.extents),
+                       format_size(tally.bytes), explain(verdict));
+  }
+  return out;
+}
+
+}  // namespace
+
+std::string summary_text(const std::string& mount, const service::Summary& summary,
+                         const Counters& counters) {
+  const bool done = summary.result == service::Result::kDone;
+  const auto& freed = counters.verdicts[static_cast<std::size_t>(Verdict::kFreed)];
+  std::string out = fmt::format("{}: {} {} {}, {} pass{}\n", mount,
+                                done ? "done" : summary.stop_reason, done ? "in" : "after",
+                                service::format_duration(summary.seconds), summary.passes,
+                                summary.passes == 1 ? "" : "es");
+  const auto line = [&](std::string_view name, const std::string& value, const std::string& note) {
+    out += fmt::format("  {:<12} {:>9}  {}\n", name, value, note);
+  };
+  line("scanned", format_size(counters.bytes_scanned),
+       fmt::format("in {}", plural(counters.extents_scanned, "extent")));
+  line("duplicate", format_size(counters.bytes_duplicate),
+       fmt::format("of it {} zeros", format_size(counters.bytes_zero)));
+  line("freed", format_size(counters.freed_bytes()),
+       fmt::format("verified: {} gone, {} copied so that they could go",
+                   plural(freed.extents, "extent"), format_size(counters.bytes_copied)));
+  line("read", format_size(counters.bytes_read_asked), "of data, to compare and copy");
+  line("metadata",
+       fmt::format("{}{}", summary.metadata_growth < 0 ? "-" : "+",
+                   format_size(static_cast<std::uint64_t>(std::abs(summary.metadata_growth)))),
+       "on disk");
+  line("data in use", format_size(summary.data_used_after),
+       fmt::format("{} before", format_size(summary.data_used_before)));
+  line("since ever", format_size(summary.totals.bytes_freed),
+       fmt::format("freed in {}", plural(summary.totals.runs, "run")));
+  if (const std::string left = left_text(counters); !left.empty()) {
+    out += "  left alone      extents      size\n" + left;
+  }
+  if (!done) out += "  The state is saved; the same command goes on from here.\n";
+  return out;
+}
+
+std::string summary_json(const std::string& mount, const service::Summary& summary,
+                         const Counters& counters) {
+  nlohmann::ordered_json out;
+  out["version"] = 1;
+  out["filesystem"] = btrfs::to_string(summary.filesystem);
+  out["mount"] = mount;
+  out["result"] = summary.result == service::Result::kDone ? "done" : "stopped";
+  if (!summary.stop_reason.empty()) out["stop_reason"] = summary.stop_reason;
+  out["resumed"] = summary.resumed;
+  out["seconds"] = summary.seconds;
+  out["passes"] = summary.passes;
+  out["extents_scanned"] = counters.extents_scanned.load();
+  out["bytes_scanned"] = counters.bytes_scanned.load();
+  out["bytes_duplicate"] = counters.bytes_duplicate.load();
+  out["bytes_freed"] = counters.freed_bytes();
+  out["bytes_copied"] = counters.bytes_copied.load();
+  out["extents_freed"] =
+      counters.verdicts[static_cast<std::size_t>(Verdict::kFreed)].extents.load();
+  out["bytes_read"] = counters.bytes_read_asked.load();
+  out["metadata_growth_bytes"] = summary.metadata_growth;
+  out["data_used_before"] = summary.data_used_before;
+  out["data_used_after"] = summary.data_used_after;
+  out["table"] = {{"cells", summary.table.cells},
+                  {"capacity", summary.table.capacity},
+                  {"sampling_level", summary.table.level}};
+  out["totals"] = {{"runs", summary.totals.runs},
+                   {"bytes_freed", summary.totals.bytes_freed},
+                   {"bytes_copied", summary.totals.bytes_copied}};
+  auto& left = out["left"] = nlohmann::ordered_json::object();
+  for (std::size_t v = 0; v < kVerdicts; ++v) {
+    const auto& tally = counters.verdicts[v];
+    if (static_cast<Verdict>(v) == Verdict::kFreed || tally.extents == 0) continue;
+    left[std::string(name_of(static_cast<Verdict>(v)))] = {{"extents", tally.extents.load()},
+                                                           {"bytes", tally.bytes.load()}};
+  }
+  auto& others = out["counters"] = nlohmann::ordered_json::object();
+  counters.for_each([&](std::string_view name, std::uint64_t value) {
+    others[std::string(name)] = value;
+  });
+  return out.dump(2) + "\n";
+}
+
+}  // namespace skep::cli

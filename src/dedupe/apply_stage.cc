@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: MIT
+#include "skep/dedupe/apply_stage.h"
+
+#include <absl/container/flat_hash_map.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <tuple>
+#include <utility>
+
+#include "remnants.h"
+#include "sharer.h"
+#include "skep/btrfs/status.h"
+#include "skep/dedupe/limits.h"
+
+namespace skep::dedupe {
+namespace {
+
+// Ranges of a batch that are copied because they differ after all: at 32 bits a checksum, some in a
+// hundred thousand blocks do. Many more mean that files are being rewritten, not worth a copy.
+constexpr std::uint64_t kMostSecondChances = 64;
+
+// One share of one plan, with its source settled.
+struct Task {
+  std::size_t plan = 0;
+  SourceKind kind = SourceKind::kFile;
+  btrfs::FileKey source;
+  std::uint64_t source_offset = 0;
+  btrfs::FileKey target;
+  std::uint64_t target_offset = 0;
+  std::uint64_t length = 0;
+};
+
+bool same_source(const Task& a, const Task& b) {
+  return a.kind == b.kind && a.length == b.length && a.source == b.source &&
+         a.source_offset == b.source_offset;
+}
+
+// Carries out one batch.
+class Application {
+ public:
+  Application(btrfs::Filesystem& fs, PhaseGate& gate, Counters& counters,
+              const std::atomic<bool>& stop, Batch& batch)
+      : fs_(fs), counters_(counters), stop_(stop), batch_(batch), remnants_(fs),
+        sharer_(fs, gate, counters), block_(fs.info().block_size), plans_(std::move(batch.plans)),
+        verdicts_(plans_.size(), Verdict::kFreed) {}
+
+  absl::Status run() {
+    copy_remnants();
+    collect_tasks();
+    share_all(SourceKind::kFile, file_tasks_);
+    share_all(SourceKind::kZero, zero_tasks_);
+    share_all(SourceKind::kCopy, copy_tasks_);
+    locate_copies();
+    share_tails();
+    give_second_chances();
+    report();
+    return fatal_;
+  }
+
+ private:
+  void fail(std::size_t plan, Verdict verdict) {
+    if (verdicts_[plan] == Verdict::kFreed) verdicts_[plan] = verdict;
+  }
+  void fail(std::size_t plan, const absl::Status& status);
+  void copy_remnants();
+  void collect_tasks();
+  void share_all(SourceKind kind, std::vector<Task>& tasks);
+  void share_group(btrfs::File& source, std::uint64_t offset, std::span<const Task> group);
+  std::shared_ptr<btrfs::File> source_of(const Task& task);
+  void locate_copies();
+  void share_tails();
+  void locate_tails();
+  void give_second_chances();
+  bool still_refers(const Task& task) const;
+  void report();
+
+  btrfs::Filesystem& fs_;
+  Counters& counters_;
+  const std::atomic<bool>& stop_;
+  Batch& batch_;
+  Remnants remnants_;
+  Sharer sharer_;
+  const std::uint64_t block_;
+  std::vector<ReplacementPlan> plans_;
+  std::vector<Verdict> verdicts_;
+  std::vector<std::uint64_t> copy_begin_;   // of each plan, in the file of whole blocks
+  std::vector<std::uint64_t> first_tail_;   // of each plan, its number in the file of tails
+  std::vector<Task> file_tasks_, zero_tasks_, copy_tasks_, tail_tasks_, differing_;
+  std::shared_ptr<btrfs::TemporaryFile> zeros_;
+  std::size_t begun_ = 0;  // plans that are carried out; those behind were dropped by a stop
+  absl::Status fatal_;
+};
+
+void Application::fail(std::size_t plan, const absl::Status& status) {
+  const int error = errno_of(status);
+  if (error == ENOSPC || error == EDQUOT) {
+    if (fatal_.ok()) fatal_ = absl::ResourceExhaustedError(status.message());
+    fail(plan, Verdict::kFailed);
+    return;
+  }
+  fail(plan, error == ENOENT || error == ESTALE || error == EINVAL ? Verdict::kChanged
+                                                                   : Verdict::kFailed);
+}
+
+void Application::copy_remnants() {
+  copy_begin_.resize(plans_.size());
+  first_tail_.resize(plans_.size());
+  for (; begun_ < plans_.size() && !stop_ && fatal_.ok(); ++begun_) {
+    const ReplacementPlan& plan = plans_[begun_];
+    if (!plan.copies.empty()) {
+      auto begin = remnants_.append(plan.copies);
+      if (begin.ok()) copy_begin_[begun_] = *begin;
+      if (!begin.ok()) fail(begun_, begin.status());
+    }
+    first_tail_[begun_] = remnants_.tail_count();
+    for (const Copy& tail : plan.tails) {
+      auto number = remnants_.append_tail(tail);
+      if (!number.ok()) fail(begun_, number.status());
+    }
+  }
+  remnants_.start_writeback();
+}
+
+void Application::collect_tasks() {
+  for (std::size_t p = 0; p < begun_; ++p) {
+    if (verdicts_[p] != Verdict::kFreed) continue;
+    for (const Share& share : plans_[p].shares) {
+      Task task{p, share.kind, share.source, share.source_offset, share.target,
+                share.target_offset, share.length};
+      switch (share.kind) {
+        case SourceKind::kFile:
+          // Ranges of one file that follow each other in another are shared in one call, also
+          // across extents.
+          if (!file_tasks_.empty()) {
+            Task& last = file_tasks_.back();
+            if (last.source == task.source && last.target == task.target && last.plan == p &&
+                last.source_offset + last.length == task.source_offset &&
+                last.target_offset + last.length == task.target_offset) {
+              last.length += task.length;
+              continue;
+            }
+          }
+          file_tasks_.push_back(task);
+          break;
+        case SourceKind::kZero:
+          for (; task.length > limits::kZeroBytes; task.length -= limits::kZeroBytes) {
+            Task piece = task;
+            piece.length = limits::kZeroBytes;
+            zero_tasks_.push_back(piece);
+            task.target_offset += limits::kZeroBytes;
+          }
+          task.source_offset = 0;
+          zero_tasks_.push_back(task);
+          break;
+        case SourceKind::kCopy:
+          task.source_offset += copy_begin_[p];
+          copy_tasks_.push_back(task);
+          break;
+        case SourceKind::kTailCopy:
+          task.source_offset += first_tail_[p];
+          tail_tasks_.push_back(task);
+          break;
+      }
+    }
+  }
+}
+
+std::shared_ptr<btrfs::File> Application::source_of(const Task& task) {
+  switch (task.kind) {
+    case SourceKind::kZero:
+      if (zeros_ == nullptr) {
+        auto created = fs_.create_temporary();
+        absl::Status status = created.status();
+        if (status.ok()) status = (*created)->truncate(limits::kZeroBytes);
+        if (!status.ok()) {
+          fail(task.plan, status);
+          return nullptr;
+        }
+        zeros_ = *std::move(created);
+      }
+      return zeros_;
+    case SourceKind::kCopy:
+      return {std::shared_ptr<void>(), remnants_.blocks()};
+    case SourceKind::kTailCopy:
+      return {std::shared_ptr<void>(), remnants_.tails()};
+    case SourceKind::kFile:
+      break;
+  }
+  auto opened = fs_.open(task.source);
+  if (opened.ok()) return *std::move(opened);
+  fail(task.plan, opened.status());
+  return nullptr;
+}
+
+// Tasks with the same source range go in one call; the sort is stable, so that reads keep their
+// physical order otherwise.
+void Application::share_all(SourceKind kind, std::vector<Task>& tasks) {
+  if (kind == SourceKind::kZero) {
+    std::stable_sort(tasks.begin(), tasks.end(),
+                     [](const Task& a, const Task& b) { return a.length < b.length; });
+  } else {
+    // Snapshots refer to an extent in the same way: their ranges of one source range come together.
+    for (auto first = tasks.begin(); first != tasks.end();) {
+      auto end = std::find_if(first, tasks.end(),
+                              [&](const Task& t) { return t.plan != first->plan; });
+      std::stable_sort(first, end, [](const Task& a, const Task& b) {
+        return std::tuple(a.source, a.source_offset, a.length) <
+               std::tuple(b.source, b.source_offset, b.length);
+      });
+      first = end;
+    }
+  }
+  for (std::size_t i = 0; i < tasks.size();) {
+    std::size_t end = i + 1;
+    while (end < tasks.size() && end - i < btrfs::kMaxDedupeTargets &&
+           same_source(tasks[i], tasks[end])) {
+      ++end;
+    }
+    if (auto source = source_of(tasks[i])) {
+      share_group(*source, tasks[i].source_offset, std::span(tasks).subspan(i, end - i));
+    } else {
+      for (std::size_t t = i; t < end; ++t) fail(tasks[t].plan, Verdict::kChanged);
+    }
+    i = end;
+  }
+}
+
+void Application::share_group(btrfs::File& source, std::uint64_t offset,
+                              std::span<const Task> group) {
+  std::vector<btrfs::DedupeTarget> targets;
+  std::vector<const Task*> of_target;
+  for (const Task& task : group) {
+    // A plan that cannot be finished is not carried on: it would only fragment.
+    if (verdicts_[task.plan] != Verdict::kFreed) continue;
+    auto file = fs_.open(task.target);
+    if (!file.ok()) {
+      fail(task.plan, file.status());
+      continue;
+    }
+    targets.push_back({*std::move(file), task.target_offset});
+    of_target.push_back(&task);
+  }
+  if (targets.empty()) return;
+  const auto verdicts = sharer_.share(source, offset, group.front().length, targets);
+  for (std::size_t i = 0; i < verdicts.size(); ++i) {
+    const Task& task = *of_target[i];
+    if (verdicts[i] == Verdict::kDiffers && differing_.size() < kMostSecondChances &&
+        task.kind == SourceKind::kFile) {
+      differing_.push_back(task);
+    } else if (verdicts[i] != Verdict::kFreed) {
+      fail(task.plan, verdicts[i]);
+    } else if (task.kind == SourceKind::kZero) {
+      counters_.bytes_zero += task.length;
+    }
+  }
+}
+
+void Application::locate_copies() {
+  if (remnants_.blocks() == nullptr) return;
+  std::uint64_t blocks = 0;
+  for (std::size_t p = 0; p < begun_; ++p) {
+    blocks = std::max(blocks, copy_begin_[p] / block_ + plans_[p].copy_fingerprints.size());
+  }
+  const auto addresses = remnants_.addresses(*remnants_.blocks(), blocks);
+  for (std::size_t p = 0; p < begun_; ++p) {
+    if (verdicts_[p] != Verdict::kFreed) continue;
+    const auto& fingerprints = plans_[p].copy_fingerprints;
+    for (std::size_t i = 0; i < fingerprints.size(); ++i) {
+      const std::uint64_t address = addresses[copy_begin_[p] / block_ + i];
+      if (address != 0) batch_.new_blocks.push_back({fingerprints[i], address});
+    }
+  }
+}
+
+void Application::share_tails() {
+  if (tail_tasks_.empty()) return;
+  std::stable_sort(tail_tasks_.begin(), tail_tasks_.end(), [](const Task& a, const Task& b) {
+    return a.source_offset > b.source_offset;
+  });
+  bool located = false;
+  for (std::size_t i = 0; i < tail_tasks_.size();) {
+    std::size_t end = i + 1;
+    while (end < tail_tasks_.size() && end - i < btrfs::kMaxDedupeTargets &&
+           same_source(tail_tasks_[i], tail_tasks_[end])) {
+      ++end;
+    }
+    const std::uint64_t number = tail_tasks_[i].source_offset;
+    if (auto status = remnants_.end_at_tail(number); !status.ok()) {
+      fail(tail_tasks_[i].plan, status);
+    } else {
+      share_group(*remnants_.tails(), remnants_.tail_offset(number),
+                  std::span(tail_tasks_).subspan(i, end - i));
+      // The extent is on disk once a range of it was shared; later cuts take its items away.
+      if (!located) locate_tails();
+      located = true;
+    }
+    i = end;
+  }
+}
+
+void Application::locate_tails() {
+  const auto addresses = remnants_.addresses(*remnants_.tails(), remnants_.tail_count());
+  for (const Task& task : tail_tasks_) {
+    const std::uint64_t address = addresses[task.source_offset];
+    if (address == 0) continue;
+    const auto& plan = plans_[task.plan];
+    batch_.new_blocks.push_back(
+        {plan.tail_fingerprints[task.source_offset - first_tail_[task.plan]], address});
+    batch_.new_references.push_back(
+        {address,
+         {task.target, task.target_offset, 0, block_, task.target_offset + task.length}});
+  }
+}
+
+bool Application::still_refers(const Task& task) const {
+  auto map = fs_.file_map(task.target, task.target_offset, task.target_offset + task.length);
+  if (!map.ok()) return false;
+  // The items that begin in the range suffice: when none does, the range lies inside one item, and
+  // the kernel compares anyway.
+  return std::all_of(map->extents.begin(), map->extents.end(), [&](const auto& item) {
+    return item.extent_address == plans_[task.plan].victim.address;
+  });
+}
+
+void Application::give_second_chances() {
+  if (differing_.empty()) return;
+  Remnants copies(fs_);
+  for (const Task& task : differing_) {
+    const std::uint64_t length = task.length / block_ * block_;
+    if (verdicts_[task.plan] != Verdict::kFreed) continue;
+    if (length != task.length || length > limits::kCopyBuffer || !still_refers(task)) {
+      fail(task.plan, Verdict::kDiffers);
+      continue;
+    }
+    auto begin = copies.append({{task.target, task.target_offset, length}});
+    auto file = fs_.open(task.target);
+    if (!begin.ok() || !file.ok()) {
+      fail(task.plan, begin.ok() ? file.status() : begin.status());
+      continue;
+    }
+    plans_[task.plan].copied_bytes += length;
+    const btrfs::DedupeTarget target{*std::move(file), task.target_offset};
+    const auto verdicts = sharer_.share(*copies.blocks(), *begin, length, {&target, 1});
+    if (verdicts.front() != Verdict::kFreed) fail(task.plan, verdicts.front());
+  }
+}
+
+void Application::report() {
+  batch_.dropped = batch_.dropped || begun_ < plans_.size();
+  for (std::size_t p = 0; p < plans_.size(); ++p) {
+    ReplacementPlan& plan = plans_[p];
+    Outcome outcome;
+    outcome.begun = p < begun_;
+    outcome.verdict = outcome.begun ? verdicts_[p] : Verdict::kUnique;
+    outcome.victim = std::move(plan.victim);
+    outcome.copied_bytes = outcome.begun ? plan.copied_bytes : 0;
+    outcome.duplicate_bytes = plan.duplicate_bytes;
+    outcome.price_bytes = plan.price_bytes;
+    outcome.keepers = std::move(plan.keepers);
+    batch_.outcomes.push_back(std::move(outcome));
+  }
+}
+
+}  // namespace
+
+absl::Status ApplyStage::run(Batch& batch) {
+  if (batch.plans.empty()) return absl::OkStatus();
+  const Stopwatch watch(counters_.nanos_share);
+  return Application(fs_, gate_, counters_, stop_, batch).run();
+}
+
+}  // namespace skep::dedupe

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MIT
+#include "skep/dedupe/engine.h"
+
+#include <absl/base/thread_annotations.h>
+#include <absl/synchronization/mutex.h>
+#include <tbb/flow_graph.h>
+#include <tbb/global_control.h>
+#include <tbb/task_arena.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "skep/dedupe/apply_stage.h"
+#include "skep/dedupe/fingerprint_stage.h"
+#include "skep/dedupe/keeper_catalog.h"
+#include "skep/dedupe/limits.h"
+#include "skep/dedupe/match_stage.h"
+#include "skep/dedupe/metadata_price.h"
+#include "skep/dedupe/phase_gate.h"
+#include "skep/dedupe/plan_stage.h"
+#include "skep/dedupe/prefetch_stage.h"
+#include "skep/dedupe/resolver.h"
+#include "skep/dedupe/roles.h"
+#include "skep/dedupe/settle_stage.h"
+
+namespace skep::dedupe {
+namespace {
+
+std::uint32_t metadata_copies(btrfs::Filesystem& fs) {
+  auto space = fs.space();
+  return space.ok() ? space->metadata.copies : 1;
+}
+
+// The first error of any stage; ends the pass.
+class FirstError {
+ public:
+  explicit FirstError(const std::atomic<bool>& stop_asked) : stop_asked_(stop_asked) {}
+  // True when the pass shall go on.
+  bool ok() const { return !failed_ && !stop_asked_; }
+  void note(absl::Status status) {
+    if (status.ok()) return;
+    absl::MutexLock lock(&mutex_);
+    if (status_.ok()) status_ = std::move(status);
+    failed_ = true;
+  }
+  absl::Status status() const {
+    absl::MutexLock lock(&mutex_);
+    return status_;
+  }
+
+ private:
+  const std::atomic<bool>& stop_asked_;
+  std::atomic<bool> failed_ = false;
+  mutable absl::Mutex mutex_;
+  absl::Status status_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace
+
+struct Engine::Shared {
+  Shared(btrfs::Filesystem& f, const index::Fingerprinter& fp, index::Table& t, Counters& c,
+         const Options& o)
+      : fs(f), fingerprinter(fp), table(t), counters(c), options(o), resolver(f, gate, c),
+        catalog(f, resolver), price(f.info().node_size, metadata_copies(f)) {}
+
+  btrfs::Filesystem& fs;
+  const index::Fingerprinter& fingerprinter;
+  index::Table& table;
+  Counters& counters;
+  const Options options;
+  PhaseGate gate;
+  Roles roles;
+  Resolver resolver;
+  KeeperCatalog catalog;
+  MetadataPrice price;
+};
+
+Engine::Engine(btrfs::Filesystem& fs, const index::Fingerprinter& fingerprinter,
+               index::Table& table, Counters& counters, const Options& options)
+    : shared_(std::make_unique<Shared>(fs, fingerprinter, table, counters, options)) {}
+
+Engine::~Engine() = default;
+
+PassResult Engine::run_pass(Window window, Cursor start, const Census& census,
+                            const std::atomic<bool>& stop, std::function<void(Cursor)> settled) {
+  namespace flow = tbb::flow;
+  Shared& s = *shared_;
+  s.roles.forget_keepers();
+  FirstError error(stop);
+  std::atomic<bool> halt = false;  // stop, or an error: for the stages that finish what they hold
+
+  Crawl crawl(s.fs, window, start, census);
+  const FingerprintStage fingerprint(s.fs, s.fingerprinter);
+  MatchStage match(s.fs, s.fingerprinter, s.table, s.roles, s.counters, s.options, window);
+  const auto kept = [&match] { match.expect_changes(); };
+  PlanStage plan({s.fs, s.fingerprinter, s.table, s.resolver, s.catalog, s.price, s.roles,
+                  s.counters, s.options, kept});
+  const PrefetchStage prefetch(s.fs, s.counters);
+  ApplyStage apply(s.fs, s.gate, s.counters, halt);
+  SettleStage settle({s.fs, s.table, s.catalog, s.price, s.roles, s.counters, kept}, start);
+
+  // Sharing waits in the kernel: as many workers as may share, and one for all the rest.
+  const std::size_t workers = s.options.threads + 1;
+  const tbb::global_control control(tbb::global_control::max_allowed_parallelism, workers + 1);
+  tbb::task_arena arena(static_cast<int>(workers));
+  arena.execute([&] {
+    flow::graph graph;
+    bool complete = false;
+    // What a stage may still do with a batch once the pass is to end: nothing, but hand it on.
+    const auto go_on = [&] {
+      if (!error.ok()) halt = true;
+      return !halt;
+    };
+    // 1. Extents, in batches, large ones first.
+    flow::input_node<BatchPtr> source(graph, [&](tbb::flow_control& control_flow) -> BatchPtr {
+      if (go_on()) {
+        auto batch = crawl.next();
+        error.note(batch.status());
+        if (batch.ok() && *batch != nullptr) return *batch;
+        complete = batch.ok();
+      }
+      control_flow.stop();
+      return nullptr;
+    });
+    // 2. Bounds memory, and how far readahead runs ahead.
+    flow::limiter_node<BatchPtr> limiter(graph, limits::kBatchesInFlight);
+    // 3. Their blocks' fingerprints, from the csum tree.
+    flow::function_node<BatchPtr, BatchPtr> fingerprint_node(graph, flow::serial, [&](BatchPtr b) {
+      if (go_on()) error.note(fingerprint.run(*b));
+      b->dropped = !go_on();
+      return b;
+    });
+    // 4. What is stored elsewhere; who stays and who goes.
+    flow::function_node<BatchPtr, BatchPtr> match_node(graph, flow::serial, [&](BatchPtr b) {
+      if (!b->dropped) match.run(*b);
+      return b;
+    });
+    // 5. All references of those that go; what is copied; whether it pays.
+    flow::function_node<BatchPtr, BatchPtr> plan_node(graph, flow::serial, [&](BatchPtr b) {
+      if (b->dropped) return b;
+      auto status = plan.run(*b);
+      b->dropped = !status.ok();
+      error.note(std::move(status));
+      return b;
+    });
+    // 6. Reading ahead.
+    flow::function_node<BatchPtr, BatchPtr> prefetch_node(graph, flow::serial, [&](BatchPtr b) {
+      if (go_on()) prefetch.run(*b);
+      return b;
+    });
+    // 7. Copies and shares. From here on the data lies elsewhere.
+    flow::function_node<BatchPtr, BatchPtr> apply_node(
+        graph, s.options.threads, [&](BatchPtr b) {
+          go_on();
+          error.note(apply.run(*b));
+          return b;
+        });
+    // 8. Table, totals, cursor; freed space is verified.
+    flow::function_node<BatchPtr, flow::continue_msg> settle_node(
+        graph, flow::serial, [&](BatchPtr b) {
+          error.note(settle.run(*b));
+          settled(settle.cursor());
+          return flow::continue_msg();
+        });
+    flow::make_edge(source, limiter);
+    flow::make_edge(limiter, fingerprint_node);
+    flow::make_edge(fingerprint_node, match_node);
+    flow::make_edge(match_node, plan_node);
+    flow::make_edge(plan_node, prefetch_node);
+    flow::make_edge(prefetch_node, apply_node);
+    flow::make_edge(apply_node, settle_node);
+    flow::make_edge(settle_node, limiter.decrementer());
+    source.activate();
+    graph.wait_for_all();
+    error.note(settle.verify());
+    halt = halt || !complete;
+  });
+
+  PassResult result;
+  result.status = error.status();
+  result.complete = !halt && result.status.ok();
+  result.reached = result.complete ? Cursor{kTierMinBytes.size(), 0} : settle.cursor();
+  return result;
+}
+
+}  // namespace skep::dedupe

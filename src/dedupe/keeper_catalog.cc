@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT
+#include "skep/dedupe/keeper_catalog.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "skep/dedupe/limits.h"
+
+namespace skep::dedupe {
+namespace {
+
+// What of `reference` holds whole blocks from `offset` of the extent on.
+std::optional<Source> whole_blocks(const Reference& reference, std::uint64_t offset,
+                                   std::uint64_t length, std::uint64_t block) {
+  if (offset < reference.extent_offset) return std::nullopt;
+  const std::uint64_t skip = offset - reference.extent_offset;
+  const std::uint64_t file_offset = reference.file_offset + skip;
+  // The kernel refuses a source range past the end of its file.
+  const std::uint64_t file_end = reference.file_size / block * block;
+  const std::uint64_t end = std::min(reference.file_offset + reference.length, file_end);
+  if (skip >= reference.length || file_offset >= end) return std::nullopt;
+  return Source{reference.file, file_offset, std::min(length, end - file_offset)};
+}
+
+std::optional<Source> tail_block(const Reference& reference, std::uint64_t offset,
+                                 std::uint32_t length) {
+  if (offset < reference.extent_offset) return std::nullopt;
+  const std::uint64_t skip = offset - reference.extent_offset;
+  const std::uint64_t file_offset = reference.file_offset + skip;
+  if (skip >= reference.length || reference.file_size != file_offset + length) return std::nullopt;
+  return Source{reference.file, file_offset, length};
+}
+
+}  // namespace
+
+KeeperCatalog::Entry KeeperCatalog::resolve(const Keeper& keeper) {
+  Entry entry;
+  auto page = fs_.extents(keeper.address, keeper.address, 4096);
+  if (!page.ok() || page->extents.empty()) return entry;
+  entry.extent = std::move(page->extents.front());
+  entry.references = resolver_.inline_references(entry.extent, limits::kKeeperReferences);
+  return entry;
+}
+
+KeeperCatalog::Entry& KeeperCatalog::entry_for(const Keeper& keeper) {
+  auto it = by_address_.find(keeper.address);
+  if (it == by_address_.end()) {
+    newest_first_.push_front({keeper.address, resolve(keeper)});
+    by_address_[keeper.address] = newest_first_.begin();
+    if (by_address_.size() > limits::kResolvedKeepers) {
+      by_address_.erase(newest_first_.back().address);
+      newest_first_.pop_back();
+    }
+  } else {
+    newest_first_.splice(newest_first_.begin(), newest_first_, it->second);
+  }
+  return newest_first_.front().entry;
+}
+
+std::optional<Source> KeeperCatalog::find(const Keeper& keeper, std::uint64_t address,
+                                          std::uint64_t length) {
+  absl::MutexLock lock(&mutex_);
+  Entry& entry = entry_for(keeper);
+  const std::uint64_t offset = address - keeper.address;
+  const std::uint64_t block = fs_.info().block_size;
+  for (;;) {
+    std::optional<Source> best;
+    for (const Reference& reference : entry.references) {
+      auto source = whole_blocks(reference, offset, length, block);
+      if (source && (!best || source->length > best->length)) best = source;
+    }
+    if (best || entry.extent.length == 0) return best;
+    // Not covered by what the extent item names: ask for this block. A few times an extent, so that
+    // one with much dead space does not cost a search a run.
+    if (entry.searches++ >= limits::kKeeperSearches) return best;
+    auto more = resolver_.references_at(entry.extent, address);
+    entry.references.insert(entry.references.end(), more.begin(), more.end());
+  }
+}
+
+std::optional<Source> KeeperCatalog::find_tail(const Keeper& keeper, std::uint64_t address,
+                                               std::uint32_t length) {
+  absl::MutexLock lock(&mutex_);
+  for (const Reference& reference : entry_for(keeper).references) {
+    if (auto source = tail_block(reference, address - keeper.address, length)) return source;
+  }
+  return std::nullopt;
+}
+
+std::optional<Source> KeeperCatalog::find_tail(std::uint64_t address, std::uint32_t length) {
+  absl::MutexLock lock(&mutex_);
+  if (auto it = blocks_.find(address); it != blocks_.end()) {
+    return tail_block(it->second, it->second.extent_offset, length);
+  }
+  return std::nullopt;
+}
+
+void KeeperCatalog::add(const NewReference& reference) {
+  absl::MutexLock lock(&mutex_);
+  if (!blocks_.try_emplace(reference.address, reference.reference).second) return;
+  block_order_.push_back(reference.address);
+  if (block_order_.size() <= limits::kRememberedBlocks) return;
+  blocks_.erase(block_order_.front());
+  block_order_.pop_front();
+}
+
+void KeeperCatalog::forget(std::uint64_t address) {
+  absl::MutexLock lock(&mutex_);
+  auto it = by_address_.find(address);
+  if (it == by_address_.end()) return;
+  newest_first_.erase(it->second);
+  by_address_.erase(it);
+}
+
+}  // namespace skep::dedupe

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT
+#include "skep/dedupe/match_stage.h"
+
+#include <absl/container/flat_hash_map.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "skep/dedupe/limits.h"
+
+namespace skep::dedupe {
+namespace {
+
+using index::Fingerprint;
+using index::kNoFingerprint;
+
+// A run from the cache at least this long is not worth asking the table for a longer one.
+constexpr std::uint32_t kGoodRun = 8;
+// An extent whose dead space is not known yet may copy less than it seems: it is looked at when it
+// comes within this factor of the ratio.
+constexpr double kDeadSpaceHope = 4;
+// Staying wins over going when it frees as much within 1/32: large extents stay large.
+constexpr std::uint64_t kStayMargin = 32;
+
+}  // namespace
+
+MatchStage::MatchStage(btrfs::Filesystem& fs, const index::Fingerprinter& fingerprinter,
+                       index::Table& table, Roles& roles, Counters& counters,
+                       const Options& options, Window window)
+    : fs_(fs), fingerprinter_(fingerprinter), table_(table), cache_(fs, fingerprinter),
+      roles_(roles), counters_(counters), options_(options), window_(window),
+      block_(fs.info().block_size) {}
+
+void MatchStage::run(Batch& batch) {
+  const Stopwatch watch(counters_.nanos_match);
+  if (changes_.exchange(false)) cache_.expect_changes();
+  const std::uint64_t loaded_before = cache_.windows_loaded();
+  auto extents = std::exchange(batch.fingerprinted, {});
+  for (auto& extent : extents) {
+    position_ = {batch.tier, extent.extent.address};
+    take_up(std::move(extent), batch, true);
+  }
+  counters_.windows_loaded += cache_.windows_loaded() - loaded_before;
+}
+
+void MatchStage::take_up(FingerprintedExtent extent, Batch& batch, bool may_swap) {
+  ++counters_.extents_scanned;
+  counters_.bytes_scanned += extent.extent.length;
+  Match match = this->match(std::move(extent));
+  match.verdict = decide(match);
+  if (match.verdict == Verdict::kFreed) {
+    commit_victim(match);
+    batch.matches.push_back(std::move(match));
+    return;
+  }
+  std::vector<FingerprintedExtent> smaller;
+  if (may_swap && !match.runs.empty()) {
+    ensure_in_table(match.victim);
+    smaller = covered_whole(match);
+  }
+  batch.left.push_back({match.victim.extent, smaller.empty() ? match.verdict : Verdict::kKeeper});
+  for (auto& swapped : smaller) {
+    ++counters_.role_swaps;
+    take_up(std::move(swapped), batch, false);
+  }
+}
+
+Match MatchStage::match(FingerprintedExtent victim) {
+  Match out;
+  out.victim = std::move(victim);
+  const auto& blocks = out.victim.blocks;
+  const auto count = static_cast<std::uint32_t>(blocks.size());
+  unsettled_blocks_ = 0;
+  window_loads_ = 16 + count / 4;
+  if (roles_.is_keeper(out.victim.extent.address)) {
+    out.verdict = Verdict::kKeeper;
+    return out;
+  }
+  counters_.fingerprints += count;
+  const Fingerprint zero = fingerprinter_.zero();
+  for (std::uint32_t at = 0, covered = 0; at < count;) {
+    if (blocks[at] == kNoFingerprint || blocks[at] == zero) {
+      ++at;
+      continue;
+    }
+    const Candidate best = longest_run(out.victim, at, covered);
+    if (best.run.blocks == 0) {
+      ++at;
+      continue;
+    }
+    out.runs.push_back(best.run);
+    if (!best.settled) unsettled_blocks_ += best.run.blocks;
+    at = covered = best.run.first + best.run.blocks;
+  }
+  if (zero != kNoFingerprint) {
+    out.zero_blocks = static_cast<std::uint32_t>(std::count(blocks.begin(), blocks.end(), zero));
+    for (const Run& run : out.runs) {
+      out.zero_blocks -= static_cast<std::uint32_t>(
+          std::count(blocks.begin() + run.first, blocks.begin() + run.first + run.blocks, zero));
+    }
+  }
+  return out;
+}
+
+MatchStage::Candidate MatchStage::longest_run(const FingerprintedExtent& victim, std::uint32_t at,
+                                              std::uint32_t covered) {
+  Candidate best;
+  const Fingerprint fingerprint = victim.blocks[at];
+  std::size_t left = limits::kCandidates;
+  cache_.find(fingerprint, [&](std::uint64_t address) {
+    // An extent's own blocks are in the cache as often as not; they cost no candidate.
+    if (address - victim.extent.address < victim.extent.length) return true;
+    consider(victim, at, covered, address, best);
+    return --left > 0;
+  });
+  if (best.run.blocks >= kGoodRun && best.settled) {
+    ++counters_.cache_hits;
+    return best;
+  }
+  const std::uint32_t from_cache = best.run.blocks;
+  for (const std::uint64_t address : table_.find(fingerprint)) {
+    if (address - victim.extent.address < victim.extent.length) continue;
+    if (!consider(victim, at, covered, address, best)) {
+      table_.erase(fingerprint, address);
+      ++counters_.table_stale;
+    }
+  }
+  if (best.run.blocks > from_cache) {
+    ++counters_.table_hits;
+  } else if (best.run.blocks != 0) {
+    ++counters_.cache_hits;
+  }
+  return best;
+}
+
+// False when `address` does not hold that content (any more).
+bool MatchStage::consider(const FingerprintedExtent& victim, std::uint32_t at,
+                          std::uint32_t covered, std::uint64_t address, Candidate& best) {
+  if (!cache_.loaded(address)) {
+    if (window_loads_ == 0) return true;
+    --window_loads_;
+  }
+  if (cache_.at(address) != victim.blocks[at]) return false;
+  const btrfs::Extent* found = cache_.extent_at(address);
+  if (found == nullptr) return false;
+  if (roles_.going(found->address)) return true;
+  const Keeper keeper{found->address, found->length};
+  Candidate candidate;
+  candidate.refs = found->refs;
+  candidate.settled = settled(*found);
+  candidate.run = extend(victim, at, covered, address, keeper);
+  const auto rank = [](const Candidate& c) {
+    // A crowded keeper costs more to resolve than a second copy of it is worth.
+    const bool crowded = c.refs > limits::kKeeperCrowded;
+    return std::tuple(c.run.blocks != 0 && !crowded, c.run.blocks, c.settled, ~c.refs);
+  };
+  if (candidate.run.blocks != 0 && rank(candidate) > rank(best)) best = candidate;
+  return true;
+}
+
+Run MatchStage::extend(const FingerprintedExtent& victim, std::uint32_t at, std::uint32_t covered,
+                       std::uint64_t address, const Keeper& keeper) {
+  const auto& blocks = victim.blocks;
+  const std::uint64_t keeper_end = keeper.address + keeper.length;
+  std::uint32_t first = at, end = at + 1;
+  while (end < blocks.size() && address + (end - at) * block_ < keeper_end &&
+         blocks[end] != kNoFingerprint && cache_.at(address + (end - at) * block_) == blocks[end]) {
+    ++end;
+  }
+  while (first > covered && address - (at - first) * block_ > keeper.address &&
+         blocks[first - 1] != kNoFingerprint &&
+         cache_.at(address - (at - first + 1) * block_) == blocks[first - 1]) {
+    --first;
+  }
+  Run run{first, end - first, address - (at - first) * block_, keeper};
+  trim_zeros(victim, run);
+  return run;
+}
+
+// Zeros inside a run stay in it, one range for all; at its ends they are better as holes.
+void MatchStage::trim_zeros(const FingerprintedExtent& victim, Run& run) const {
+  const Fingerprint zero = fingerprinter_.zero();
+  while (run.blocks != 0 && victim.blocks[run.first + run.blocks - 1] == zero) --run.blocks;
+  while (run.blocks != 0 && victim.blocks[run.first] == zero) {
+    ++run.first;
+    --run.blocks;
+    run.source += block_;
+  }
+}
+
+bool MatchStage::settled(const btrfs::Extent& keeper) const {
+  return !window_.contains(keeper.generation) ||
+         position_.has_passed(keeper.address, keeper.length) || roles_.is_keeper(keeper.address);
+}
+
+Verdict MatchStage::decide(const Match& match) const {
+  const auto& blocks = match.victim.blocks;
+  if (blocks.empty()) return Verdict::kNoChecksum;
+  if (match.verdict == Verdict::kKeeper) return Verdict::kKeeper;
+  std::uint64_t shared = match.zero_blocks;
+  for (const Run& run : match.runs) shared += run.blocks;
+  if (shared == 0) return Verdict::kUnique;
+  const std::uint64_t staying_frees = unsettled_blocks_;
+  if (shared <= staying_frees + staying_frees / kStayMargin) return Verdict::kKeeper;
+  const double copied = static_cast<double>(blocks.size() - shared);
+  const double most = options_.max_copy_ratio * kDeadSpaceHope * static_cast<double>(shared);
+  if (copied > most) return Verdict::kCopyRatio;
+  return Verdict::kFreed;
+}
+
+void MatchStage::commit_victim(Match& match) {
+  const auto& [extent, blocks] = match.victim;
+  roles_.set_going(extent.address);
+  cache_.forget(extent.address, extent.length);
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    if (blocks[i] != kNoFingerprint) table_.erase(blocks[i], extent.address + i * block_);
+  }
+  for (const Run& run : match.runs) match.keepers.push_back(run.keeper.address);
+  std::sort(match.keepers.begin(), match.keepers.end());
+  match.keepers.erase(std::unique(match.keepers.begin(), match.keepers.end()),
+                      match.keepers.end());
+  for (const std::uint64_t keeper : match.keepers) roles_.pin(keeper);
+}
+
+// Settled extents, no keepers yet, of which `match.victim` holds every block but a sixteenth.
+std::vector<FingerprintedExtent> MatchStage::covered_whole(const Match& match) {
+  absl::flat_hash_map<std::uint64_t, std::uint64_t> covered;
+  for (const Run& run : match.runs) covered[run.keeper.address] += run.blocks;
+  std::vector<FingerprintedExtent> out;
+  for (const Run& run : match.runs) {
+    const Keeper& keeper = run.keeper;
+    auto it = covered.find(keeper.address);
+    if (it == covered.end()) continue;  // taken already
+    const std::uint64_t keeper_blocks = keeper.length / block_;
+    const bool whole = it->second >= keeper_blocks - keeper_blocks / 16;
+    covered.erase(it);
+    if (!whole || keeper.length >= match.victim.extent.length) continue;
+    if (out.size() >= limits::kSwaps || roles_.is_keeper(keeper.address)) continue;
+    const btrfs::Extent* extent = cache_.extent_at(keeper.address);
+    // Those that the crawl has yet to meet come by themselves.
+    if (extent == nullptr || extent->address != keeper.address || !settled(*extent)) continue;
+    FingerprintedExtent swapped{*extent, {}};
+    for (std::uint64_t i = 0; i < keeper_blocks; ++i) {
+      swapped.blocks.push_back(cache_.at(keeper.address + i * block_));
+    }
+    out.push_back(std::move(swapped));
+  }
+  return out;
+}
+
+void MatchStage::ensure_in_table(const FingerprintedExtent& extent) {
+  for (std::size_t i = 0; i < extent.blocks.size(); ++i) {
+    if (extent.blocks[i] == fingerprinter_.zero()) continue;
+    table_.insert(extent.blocks[i], extent.extent.address + i * block_);
+  }
+}
+
+}  // namespace skep::dedupe

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: MIT
+#include "skep/dedupe/metadata_price.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "skep/dedupe/limits.h"
+
+namespace skep::dedupe {
+namespace {
+
+// A leaf of 16 KiB holds the items of some 50 small files (inode, name, one extent: 300 bytes) or
+// some 200 extents of one file, packed by about three quarters.
+constexpr std::uint64_t kInodesALeaf = 40;
+constexpr std::uint64_t kBytesALeaf = 16ULL << 20;
+// A file extent item (53 + 25 bytes of item header) and its backreference (28 + 25 when keyed).
+constexpr std::uint64_t kItemBytes = 131;
+// Leaves split half-full.
+constexpr double kFill = 0.65;
+// The correction stays within these: one odd commit must neither stop everything nor allow it.
+constexpr double kLeastCorrection = 0.5, kMostCorrection = 4;
+constexpr double kEnoughToLearn = 4 << 20;  // bytes
+
+}  // namespace
+
+MetadataPrice::Needs MetadataPrice::needs(const std::vector<Reference>& references,
+                                          std::uint64_t shares) const {
+  Needs out;
+  out.new_items = shares > references.size() ? shares - references.size() : 0;
+  // The same inode and offset in several subvolumes: snapshots, which share the leaf.
+  std::map<std::pair<std::uint64_t, std::uint64_t>, std::vector<std::uint64_t>> roots;
+  for (const auto& ref : references) roots[{ref.file.inode, ref.file_offset}].push_back(ref.file.root);
+  absl::MutexLock lock(&mutex_);
+  for (const auto& [place, in_roots] : roots) {
+    if (in_roots.size() < 2) continue;
+    // Every reference that snapshots shared by sharing the leaf gets a backreference of its own.
+    out.new_items += in_roots.size() - 1;
+    // One of the roots keeps the leaf that they share now.
+    for (std::size_t i = 1; i < in_roots.size(); ++i) {
+      const Leaf leaf{in_roots[i], place.first / kInodesALeaf, place.second / kBytesALeaf};
+      if (!unshared_.contains(leaf)) out.leaves.push_back(leaf);
+    }
+  }
+  std::sort(out.leaves.begin(), out.leaves.end());
+  out.leaves.erase(std::unique(out.leaves.begin(), out.leaves.end()), out.leaves.end());
+  return out;
+}
+
+std::uint64_t MetadataPrice::price(std::uint64_t leaves, std::uint64_t new_items) const {
+  absl::MutexLock lock(&mutex_);
+  const double bytes = static_cast<double>(leaves) * node_bytes_ +
+                       static_cast<double>(new_items * kItemBytes) / kFill;
+  return static_cast<std::uint64_t>(bytes * copies_ * correction_);
+}
+
+void MetadataPrice::unshared(const Needs& needs) {
+  absl::MutexLock lock(&mutex_);
+  if (unshared_.size() > limits::kUnsharedLeaves) unshared_.clear();
+  unshared_.insert(needs.leaves.begin(), needs.leaves.end());
+}
+
+void MetadataPrice::learn(std::uint64_t estimated, std::int64_t seen) {
+  absl::MutexLock lock(&mutex_);
+  estimated_ += static_cast<double>(estimated);
+  seen_ += static_cast<double>(seen);
+  if (estimated_ < kEnoughToLearn) return;
+  // The estimate was made with the correction of its time.
+  correction_ = std::clamp(correction_ * seen_ / estimated_, kLeastCorrection, kMostCorrection);
+  estimated_ = seen_ = 0;
+}
+
+double MetadataPrice::correction() const {
+  absl::MutexLock lock(&mutex_);
+  return correction_;
+}
+
+}  // namespace skep::dedupe

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT
+#include "plan_builder.h"
+
+#include <algorithm>
+
+#include "skep/dedupe/limits.h"
+
+namespace skep::dedupe {
+
+PlanBuilder::PlanBuilder(const Match& match, const std::vector<Reference>& references,
+                         KeeperCatalog& catalog, const index::Table& table,
+                         index::Fingerprint zero, std::uint64_t block, std::uint64_t min_run_bytes)
+    : match_(match), references_(references), catalog_(catalog), table_(table), zero_(zero),
+      block_(block), min_run_bytes_(min_run_bytes), sources_(match.victim.blocks.size()),
+      needed_(match.victim.blocks.size()) {}
+
+bool PlanBuilder::span_of(const Reference& reference, Span& span) const {
+  const std::uint64_t first = reference.extent_offset / block_;
+  const std::uint64_t blocks = reference.length / block_;
+  if (first + blocks > sources_.size() || reference.file_offset >= reference.file_size) {
+    return false;
+  }
+  const std::uint64_t in_file = reference.file_size - reference.file_offset;
+  span.first = static_cast<std::uint32_t>(first);
+  span.tail_length = 0;
+  if (in_file >= reference.length) {
+    span.end = static_cast<std::uint32_t>(first + blocks);
+    return true;
+  }
+  // Whole blocks past the end of the file (fallocate keeps them) cannot be shared away.
+  if ((in_file + block_ - 1) / block_ != blocks) return false;
+  span.end = static_cast<std::uint32_t>(first + in_file / block_);
+  span.tail_length = static_cast<std::uint32_t>(in_file % block_);
+  return true;
+}
+
+void PlanBuilder::find_needed() {
+  for (const Reference& reference : references_) {
+    Span span;
+    if (!span_of(reference, span)) continue;
+    std::fill(needed_.begin() + span.first, needed_.begin() + span.end, true);
+  }
+}
+
+void PlanBuilder::source_runs() {
+  for (const Run& run : match_.runs) {
+    const bool whole = run.blocks == sources_.size();
+    if (run.blocks * block_ < min_run_bytes_ && !whole) {
+      had_short_runs_ = true;
+      continue;
+    }
+    for (std::uint32_t at = 0; at < run.blocks;) {
+      const std::uint64_t address = run.source + at * block_;
+      const auto source = catalog_.find(run.keeper, address, (run.blocks - at) * block_);
+      if (!source) {
+        ++at;
+        continue;
+      }
+      for (std::uint64_t done = 0; done < source->length; done += block_, ++at) {
+        sources_[run.first + at] = {true, SourceKind::kFile, source->file, source->offset + done};
+      }
+    }
+  }
+}
+
+void PlanBuilder::source_zeros() {
+  if (zero_ == index::kNoFingerprint) return;
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    if (match_.victim.blocks[i] == zero_ && !sources_[i].set) {
+      sources_[i] = {true, SourceKind::kZero, {}, 0};
+    }
+  }
+}
+
+// Every needed block without a source is copied, once, from the first reference that holds it.
+void PlanBuilder::copy_rest(ReplacementPlan& plan) {
+  std::uint64_t copied = 0;
+  for (const Reference& reference : references_) {
+    Span span;
+    if (!span_of(reference, span)) continue;
+    for (std::uint32_t i = span.first; i < span.end; ++i) {
+      if (sources_[i].set) continue;
+      const std::uint64_t offset = reference.file_offset + (i - span.first) * block_;
+      sources_[i] = {true, SourceKind::kCopy, {}, copied};
+      plan.copy_fingerprints.push_back(match_.victim.blocks[i]);
+      if (!plan.copies.empty() && plan.copies.back().from == reference.file &&
+          plan.copies.back().offset + plan.copies.back().length == offset) {
+        plan.copies.back().length += block_;
+      } else {
+        plan.copies.push_back({reference.file, offset, block_});
+      }
+      copied += block_;
+    }
+  }
+  plan.copied_bytes += copied;
+}
+
+// A keeper's tail that ends at the same byte; kind kTailCopy when there is none.
+PlanBuilder::Tail PlanBuilder::find_tail(std::uint32_t block, std::uint32_t length) {
+  Tail tail{block, length, {}};
+  tail.source.kind = SourceKind::kTailCopy;
+  std::optional<Source> found;
+  for (const Run& run : match_.runs) {
+    if (block < run.first || block >= run.first + run.blocks) continue;
+    found = catalog_.find_tail(run.keeper, run.source + (block - run.first) * block_, length);
+  }
+  const auto fingerprint = index::tail_fingerprint(match_.victim.blocks[block], length);
+  if (!found) {
+    for (const std::uint64_t address : table_.find(fingerprint)) {
+      if ((found = catalog_.find_tail(address, length))) break;
+    }
+  }
+  if (found) {
+    tail.source.kind = SourceKind::kFile;
+    tail.source.source = found->file;
+    tail.source.source_offset = found->offset;
+  }
+  return tail;
+}
+
+const PlanBuilder::Tail& PlanBuilder::tail_for(const Reference& reference, std::uint32_t block,
+                                               std::uint32_t length, ReplacementPlan& plan) {
+  for (const Tail& tail : tails_) {
+    if (tail.block == block && tail.length == length) return tail;
+  }
+  Tail tail = find_tail(block, length);
+  if (tail.source.kind == SourceKind::kTailCopy) {
+    tail.source.source_offset = plan.tails.size();
+    plan.tails.push_back({reference.file, reference.file_size - length, length});
+    plan.tail_fingerprints.push_back(
+        index::tail_fingerprint(match_.victim.blocks[block], length));
+    plan.copied_bytes += block_;
+  }
+  tails_.push_back(tail);
+  return tails_.back();
+}
+
+void PlanBuilder::share_reference(const Reference& reference, const Span& span,
+                                  ReplacementPlan& plan) {
+  const auto add = [&](const BlockSource& source, std::uint64_t offset, std::uint64_t length) {
+    if (!plan.shares.empty()) {
+      Share& last = plan.shares.back();
+      const bool follows = last.kind == source.kind && last.target == reference.file &&
+                           last.target_offset + last.length == offset &&
+                           (source.kind == SourceKind::kZero ||
+                            (last.source == source.file &&
+                             last.source_offset + last.length == source.offset));
+      if (follows && source.kind != SourceKind::kTailCopy) {
+        last.length += length;
+        return;
+      }
+    }
+    plan.shares.push_back(
+        {source.kind, source.file, source.offset, reference.file, offset, length});
+  };
+  for (std::uint32_t i = span.first; i < span.end; ++i) {
+    add(sources_[i], reference.file_offset + (i - span.first) * block_, block_);
+  }
+  if (span.tail_length != 0) {
+    const Tail& tail = tail_for(reference, span.end, span.tail_length, plan);
+    add({true, tail.source.kind, tail.source.source, tail.source.source_offset},
+        reference.file_size - span.tail_length, span.tail_length);
+  }
+}
+
+bool PlanBuilder::build(ReplacementPlan& plan) {
+  plan.victim = match_.victim.extent;
+  Span span;
+  for (const Reference& reference : references_) {
+    if (!span_of(reference, span)) return false;
+  }
+  find_needed();
+  source_runs();
+  source_zeros();
+  for (std::size_t i = 0; i < sources_.size(); ++i) {
+    if (sources_[i].set && needed_[i]) ++shared_blocks_;
+  }
+  copy_rest(plan);
+  for (const Reference& reference : references_) {
+    span_of(reference, span);
+    share_reference(reference, span, plan);
+  }
+  for (const Tail& tail : tails_) {
+    if (tail.source.kind == SourceKind::kFile) ++shared_blocks_;
+  }
+  plan.duplicate_bytes = shared_blocks_ * block_;
+  return true;
+}
+
+}  // namespace skep::dedupe

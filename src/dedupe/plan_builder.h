@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT
+//
+// Builds the plan for one victim, block by block. A helper of PlanStage; lives for one victim.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "skep/dedupe/keeper_catalog.h"
+#include "skep/dedupe/types.h"
+#include "skep/index/table.h"
+
+namespace skep::dedupe {
+
+class PlanBuilder {
+ public:
+  // All borrowed for the builder's life.
+  PlanBuilder(const Match& match, const std::vector<Reference>& references, KeeperCatalog& catalog,
+              const index::Table& table, index::Fingerprint zero, std::uint64_t block,
+              std::uint64_t min_run_bytes);
+
+  // False when a reference cannot be replaced at all (it lies past the end of its file).
+  bool build(ReplacementPlan& plan);
+  // Blocks that are shared or become holes; without tails.
+  std::uint64_t shared_blocks() const { return shared_blocks_; }
+  bool had_short_runs() const { return had_short_runs_; }
+  bool copied_only_tails(const ReplacementPlan& plan) const {
+    return plan.copies.empty() && !plan.tails.empty();
+  }
+
+ private:
+  struct BlockSource {
+    bool set = false;
+    SourceKind kind = SourceKind::kFile;
+    btrfs::FileKey file;
+    std::uint64_t offset = 0;
+  };
+  struct Tail {
+    std::uint32_t block = 0;   // of the victim
+    std::uint32_t length = 0;  // of the file, inside it
+    Share source;              // kind, source and source_offset of shares with it
+  };
+  struct Span {  // of a reference: whole blocks [first, end) of the victim, and the tail after them
+    std::uint32_t first = 0, end = 0;
+    std::uint32_t tail_length = 0;
+  };
+  bool span_of(const Reference& reference, Span& span) const;
+  void find_needed();
+  void source_runs();
+  void source_zeros();
+  void copy_rest(ReplacementPlan& plan);
+  const Tail& tail_for(const Reference& reference, std::uint32_t block, std::uint32_t length,
+                       ReplacementPlan& plan);
+  Tail find_tail(std::uint32_t block, std::uint32_t length);
+  void share_reference(const Reference& reference, const Span& span, ReplacementPlan& plan);
+
+  const Match& match_;
+  const std::vector<Reference>& references_;
+  KeeperCatalog& catalog_;
+  const index::Table& table_;
+  const index::Fingerprint zero_;
+  const std::uint64_t block_;
+  const std::uint64_t min_run_bytes_;
+  std::vector<BlockSource> sources_;
+  std::vector<bool> needed_;  // some reference holds the block whole
+  std::vector<Tail> tails_;
+  std::uint64_t shared_blocks_ = 0;
+  bool had_short_runs_ = false;
+};
+
+}  // namespace skep::dedupe

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT
+//
+// Copies what of the victims is stored nowhere else to temporary files, and says where it lies
+// then. Thread-compatible.
+#pragma once
+
+#include <absl/status/status.h>
+
+#include <memory>
+#include <vector>
+
+#include "skep/btrfs/filesystem.h"
+#include "skep/dedupe/types.h"
+
+namespace skep::dedupe {
+
+class Remnants {
+ public:
+  explicit Remnants(btrfs::Filesystem& fs) : fs_(fs), block_(fs.info().block_size) {}
+
+  // Appends the copies of a plan to the file of whole blocks; returns where they begin in it.
+  absl::StatusOr<std::uint64_t> append(const std::vector<Copy>& copies);
+  // Appends one tail, in a block of its own; returns its number.
+  absl::StatusOr<std::uint64_t> append_tail(const Copy& tail);
+  void start_writeback();
+
+  btrfs::TemporaryFile* blocks() { return blocks_.get(); }
+  btrfs::TemporaryFile* tails() { return tails_.get(); }
+  std::uint64_t tail_count() const { return tail_lengths_.size(); }
+  // Cuts the file of tails so that it ends with tail `number`. In descending order only.
+  absl::Status end_at_tail(std::uint64_t number);
+  std::uint64_t tail_offset(std::uint64_t number) const { return number * block_; }
+
+  // Address of each block of a temporary file, from `first` on, once shared; 0 where unknown.
+  std::vector<std::uint64_t> addresses(btrfs::TemporaryFile& file, std::uint64_t blocks);
+
+ private:
+  absl::Status ensure(std::shared_ptr<btrfs::TemporaryFile>& file);
+
+  btrfs::Filesystem& fs_;
+  const std::uint64_t block_;
+  std::shared_ptr<btrfs::TemporaryFile> blocks_, tails_;
+  std::uint64_t blocks_end_ = 0;
+  std::vector<std::uint32_t> tail_lengths_;
+};
+
+}  // namespace skep::dedupe

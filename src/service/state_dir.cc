@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: MIT
+#include "skep/service/state_dir.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <system_error>
+#include <utility>
+
+#include "skep/btrfs/descriptor.h"
+#include "skep/btrfs/status.h"
+
+namespace skep::service {
+namespace {
+
+using nlohmann::json;
+constexpr int kVersion = 1;
+
+json to_json(const Checkpoint& c, const btrfs::Uuid& filesystem) {
+  json out = {{"version", kVersion},
+              {"filesystem", btrfs::to_string(filesystem)},
+              {"done_generation", c.done_generation},
+              {"totals",
+               {{"runs", c.totals.runs},
+                {"bytes_freed", c.totals.bytes_freed},
+                {"bytes_copied", c.totals.bytes_copied}}}};
+  if (c.unfinished) {
+    out["pass"] = {{"after_generation", c.window.after},
+                   {"to_generation", c.window.to},
+                   {"tier", c.cursor.tier},
+                   {"address", c.cursor.address}};
+  }
+  return out;
+}
+
+// Throws nlohmann's exceptions on what is missing or of another type.
+Checkpoint from_json(const json& in) {
+  Checkpoint c;
+  in.at("done_generation").get_to(c.done_generation);
+  const json& totals = in.at("totals");
+  totals.at("runs").get_to(c.totals.runs);
+  totals.at("bytes_freed").get_to(c.totals.bytes_freed);
+  totals.at("bytes_copied").get_to(c.totals.bytes_copied);
+  if (auto pass = in.find("pass"); pass != in.end()) {
+    c.unfinished = true;
+    pass->at("after_generation").get_to(c.window.after);
+    pass->at("to_generation").get_to(c.window.to);
+    pass->at("tier").get_to(c.cursor.tier);
+    pass->at("address").get_to(c.cursor.address);
+  }
+  return c;
+}
+
+absl::Status write_durably(const std::string& path, std::string_view text) {
+  btrfs::Descriptor fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!fd) return errno_status(errno, "open", path);
+  while (!text.empty()) {
+    const ssize_t n = write(fd.get(), text.data(), text.size());
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) return errno_status(n == 0 ? 0 : errno, "write", path);
+    text.remove_prefix(static_cast<std::size_t>(n));
+  }
+  if (fsync(fd.get()) != 0) return errno_status(errno, "fsync", path);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+std::string StateDir::default_path(const btrfs::Uuid& filesystem) {
+  return "/var/lib/skep/" + btrfs::to_string(filesystem);
+}
+
+absl::StatusOr<StateDir> StateDir::open(std::string path, const btrfs::Uuid& filesystem) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) return errno_status(error.value(), "mkdir", path);
+  StateDir dir(std::move(path), filesystem);
+  if (auto status = dir.load(); !status.ok()) return status;
+  return dir;
+}
+
+absl::Status StateDir::load() {
+  const std::string path = path_ + "/state.json";
+  std::ifstream file(path);
+  if (!file) {
+    return errno == ENOENT ? absl::OkStatus() : errno_status(errno, "open", path);
+  }
+  try {
+    const json in = json::parse(file);
+    if (const auto owner = in.at("filesystem").get<std::string>();
+        owner != btrfs::to_string(filesystem_)) {
+      return absl::FailedPreconditionError(fmt::format(
+          "{}: belongs to filesystem {}; choose another --state-dir", path_, owner));
+    }
+    if (const int version = in.at("version").get<int>(); version != kVersion) {
+      set_aside_reason_ = fmt::format("it has version {}", version);
+    } else {
+      found_ = from_json(in);
+    }
+  } catch (const json::exception& e) {
+    set_aside_reason_ = "it is damaged";
+  }
+  if (!set_aside_reason_.empty() && std::rename(path.c_str(), (path + ".old").c_str()) != 0) {
+    return errno_status(errno, "rename", path);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StateDir::save(const Checkpoint& checkpoint) const {
+  const std::string path = path_ + "/state.json", fresh = path + ".new";
+  auto status = write_durably(fresh, to_json(checkpoint, filesystem_).dump(2) + "\n");
+  if (!status.ok()) return status;
+  if (std::rename(fresh.c_str(), path.c_str()) != 0) return errno_status(errno, "rename", path);
+  return absl::OkStatus();
+}
+
+}  // namespace skep::service

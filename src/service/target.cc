@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT
+#include "target.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/magic.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "skep/btrfs/kernel_version.h"
+#include "skep/btrfs/status.h"
+#include "skep/service/exit_status.h"
+
+#ifndef STATX_ATTR_MOUNT_ROOT
+#define STATX_ATTR_MOUNT_ROOT 0x2000
+#endif
+
+namespace skep::service {
+namespace {
+
+// Descriptors kept open while unused; each batch needs some hundreds at a time.
+constexpr rlim_t kOpenFiles = 2048;
+
+Refusal refuse(int exit_status, std::string message) { return {exit_status, std::move(message)}; }
+
+Refusal check_path(const std::string& mount) {
+  struct statx st {};
+  if (statx(AT_FDCWD, mount.c_str(), 0, STATX_TYPE, &st) != 0) {
+    return refuse(kExitUsage, fmt::format("{}: {}", mount, std::strerror(errno)));
+  }
+  struct statfs vfs {};
+  if (statfs(mount.c_str(), &vfs) != 0) {
+    return refuse(kExitUsage, fmt::format("{}: {}", mount, std::strerror(errno)));
+  }
+  if (!S_ISDIR(st.stx_mode) || ((st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
+                                !(st.stx_attributes & STATX_ATTR_MOUNT_ROOT))) {
+    return refuse(kExitUsage,
+                  fmt::format("{}: not a mount point; name the directory where the filesystem is "
+                              "mounted (findmnt --target {} shows it)",
+                              mount, mount));
+  }
+  if (static_cast<unsigned long>(vfs.f_type) != BTRFS_SUPER_MAGIC) {
+    return refuse(kExitUnsupported, fmt::format("{}: not a btrfs filesystem", mount));
+  }
+  return {};
+}
+
+Refusal refuse_open(const std::string& mount, const absl::Status& status) {
+  switch (errno_of(status)) {
+    case EROFS:
+      return refuse(kExitUnsupported,
+                    fmt::format("{}: mounted read-only; mount it read-write to share blocks", mount));
+    case EPERM:
+    case EACCES:
+      return refuse(kExitUnsupported,
+                    fmt::format("{}: no privilege; run as root, or with CAP_SYS_ADMIN, "
+                                "CAP_DAC_READ_SEARCH and CAP_FOWNER",
+                                mount));
+    default:
+      return refuse(absl::IsUnimplemented(status) ? kExitUnsupported : kExitFailed,
+                    std::string(message_of(status)));
+  }
+}
+
+std::size_t raise_open_files() {
+  struct rlimit limit {};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 256;
+  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, kOpenFiles * 2);
+  setrlimit(RLIMIT_NOFILE, &limit);
+  // The other half is for files in use at one time.
+  return std::min<rlim_t>(kOpenFiles, limit.rlim_cur / 2);
+}
+
+}  // namespace
+
+Target open_target(const std::string& mount) {
+  const auto kernel = btrfs::judge_running_kernel();
+  if (kernel.kind == btrfs::KernelVerdict::Kind::kRefuse) {
+    return {refuse(kExitUnsupported, kernel.reason), nullptr};
+  }
+  if (kernel.kind == btrfs::KernelVerdict::Kind::kWarn) spdlog::warn("{}", kernel.reason);
+  if (auto refusal = check_path(mount); refusal.exit_status != 0) return {refusal, nullptr};
+  auto opened = btrfs::KernelFilesystem::open_mount(mount, raise_open_files());
+  if (!opened.ok()) return {refuse_open(mount, opened.status()), nullptr};
+  if (auto status = (*opened)->lock_exclusively(); !status.ok()) {
+    return {refuse(kExitFailed,
+                   fmt::format("{}: another skep works on this filesystem; wait for it or stop it",
+                               mount)),
+            nullptr};
+  }
+  return {{}, *std::move(opened)};
+}
+
+}  // namespace skep::service

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: MIT
+//
+// Opens what the user named, or says in one line why not. Pure but for system calls.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "skep/btrfs/kernel_filesystem.h"
+#include "skep/service/run_once.h"
+
+namespace skep::service {
+
+struct Target {
+  Refusal refusal;
+  std::unique_ptr<btrfs::KernelFilesystem> filesystem;  // null when refused
+};
+
+// Checks kernel, path, privileges, and takes the filesystem's lock.
+Target open_target(const std::string& mount);
+
+}  // namespace skep::service

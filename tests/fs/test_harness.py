@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: MIT
+"""The harness itself: it sees what it claims to see, and leaves nothing behind."""
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import unittest
+
+import harness
+from harness import BLOCK, MIB, FilesystemTest, content
+
+
+class Observation(FilesystemTest):
+
+    def test_a_changed_byte_shows(self):
+        self.fs.write("file", content(1, MIB))
+        before = harness.snapshot(self.fs.mnt)
+        self.fs.write("file", b"x", offset=5000)
+        changed = harness.differences(before, harness.snapshot(self.fs.mnt))
+        self.assertTrue(any(line.startswith("file: content was") for line in changed), changed)
+
+    def test_a_changed_time_mode_or_length_shows(self):
+        path = self.fs.write("file", content(1, MIB))
+        for change, field in ((lambda: os.utime(path, ns=(0, 5)), "mtime_ns"),
+                              (lambda: os.chmod(path, 0o600), "mode"),
+                              (lambda: os.truncate(path, MIB - 1), "size")):
+            before = harness.snapshot(self.fs.mnt)
+            change()
+            changed = harness.differences(before, harness.snapshot(self.fs.mnt))
+            self.assertTrue(any(f"file: {field} was" in line for line in changed), changed)
+
+    def test_new_and_lost_files_show(self):
+        self.fs.write("old", b"1")
+        before = harness.snapshot(self.fs.mnt)
+        os.rename(self.fs.path("old"), self.fs.path("new"))
+        changed = harness.differences(before, harness.snapshot(self.fs.mnt))
+        self.assertIn("old: gone", changed)
+        self.assertIn("new: new", changed)
+
+    def test_turning_zeros_into_a_hole_does_not_show(self):
+        path = self.fs.write("file", bytes(MIB))
+        before = harness.snapshot(self.fs.mnt)
+        with open(self.fs.write("hole", b""), "r+b") as hole, open(path, "rb") as file:
+            hole.truncate(MIB)
+            answer = harness.dedupe_range(hole, 0, MIB, [(file, 0)])
+        self.assertEqual(answer, [(0, MIB)])
+        os.unlink(self.fs.path("hole"))
+        self.assertEqual(harness.extents(path), [])
+        changed = harness.differences(before, harness.snapshot(self.fs.mnt))
+        self.assertFalse([line for line in changed if line.startswith("file")], changed)
+
+    def test_used_space_is_exact(self):
+        empty = self.fs.settled_used()
+        self.fs.write("file", content(1, 3 * MIB + 1))
+        self.assertEqual(self.fs.settled_used() - empty, 3 * MIB + BLOCK)
+
+    def test_extents_tell_where_blocks_are_and_who_shares_them(self):
+        first = self.fs.write("first", content(1, MIB))
+        second = self.fs.path("second")
+        harness.clone_range(first, second)
+        self.assertEqual(harness.block_addresses(first), harness.block_addresses(second))
+        self.assertTrue(harness.extents(first)[0].flags & harness.FIEMAP_EXTENT_SHARED)
+        self.fs.write("third", content(1, MIB))
+        self.assert_not_shared("third")
+        with self.assertRaises(AssertionError):
+            self.assert_shared("first", "third")
+
+    def test_damage_makes_exactly_one_block_unreadable(self):
+        data = content(1, MIB)
+        path = self.fs.write("file", data)
+        self.fs.damage("file", 40 * BLOCK + 100)
+        with open(path, "rb", buffering=0) as file:
+            self.assertEqual(os.pread(file.fileno(), 40 * BLOCK, 0), data[:40 * BLOCK])
+            with self.assertRaises(OSError):
+                os.pread(file.fileno(), BLOCK, 40 * BLOCK)
+            self.assertEqual(os.pread(file.fileno(), MIB, 41 * BLOCK), data[41 * BLOCK:])
+
+    def test_an_open_descriptor_is_named_when_it_keeps_the_mount_busy(self):
+        path = self.fs.write("file", b"1")
+        with open(path, "rb"):
+            with self.assertRaisesRegex(harness.HarnessError, "file"):
+                self.fs.unmount()
+
+
+class Cleanup(unittest.TestCase):
+
+    SCRIPT = textwrap.dedent("""
+        import sys, time
+        import harness
+        harness.install_cleanup()
+        fs = harness.LoopFilesystem()
+        fs.create()
+        fs.start("sleep", "600")
+        print(fs.folder, fs.loop, flush=True)
+        {ending}
+        """)
+
+    def setUp(self):
+        harness.require_filesystem()
+
+    def begin(self, ending):
+        child = subprocess.Popen([sys.executable, "-c", self.SCRIPT.format(ending=ending)],
+                                 cwd=pathlib.Path(harness.__file__).parent,
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        folder, loop = child.stdout.readline().split()
+        return child, folder, pathlib.Path("/sys/block") / os.path.basename(loop)
+
+    def assert_gone(self, folder, device):
+        self.assertFalse(os.path.exists(folder))
+        self.assertNotIn(folder, pathlib.Path("/proc/self/mountinfo").read_text())
+        for _ in range(100):
+            try:
+                if folder not in (device / "loop/backing_file").read_text():
+                    return
+            except OSError:
+                return
+            time.sleep(0.05)
+        self.fail(f"{device} still belongs to {folder}")
+
+    def test_signals_leave_nothing_behind(self):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+            with self.subTest(signal=number.name):
+                child, folder, device = self.begin("time.sleep(600)")
+                self.assertTrue(os.path.ismount(f"{folder}/mnt"))
+                child.send_signal(number)
+                self.assertEqual(child.wait(timeout=30), -number)
+                child.stdout.close()
+                self.assert_gone(folder, device)
+
+    def test_an_exception_leaves_nothing_behind(self):
+        child, folder, device = self.begin("raise ValueError")
+        self.assertEqual(child.wait(timeout=30), 1)
+        child.stdout.close()
+        self.assert_gone(folder, device)
+
+
+if __name__ == "__main__":
+    harness.main()

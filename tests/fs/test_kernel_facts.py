@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: MIT
+"""What skep takes for granted about the kernel. A failure here means that this kernel answers
+otherwise, and that a decision of skep's rests on nothing."""
+import errno
+import os
+import subprocess
+
+import harness
+from harness import BLOCK, MIB, FilesystemTest, block_addresses, content, dedupe_range
+
+
+class Sharing(FilesystemTest):
+
+    def share(self, source, source_offset, length, destination, offset=0):
+        with open(source, "rb") as from_file, open(destination, "rb") as to_file:
+            return dedupe_range(from_file, source_offset, length, [(to_file, offset)])[0]
+
+    def test_a_descriptor_open_for_reading_may_be_the_target(self):
+        first = self.fs.write("first", content(1, MIB))
+        second = self.fs.write("second", content(1, MIB))
+        os.chmod(second, 0o444)
+        before = harness.snapshot(self.fs.mnt)
+        self.assertEqual(self.share(first, 0, MIB, second), (0, MIB))
+        self.assert_shared("first", "second")
+        self.assert_same_contents(before, harness.snapshot(self.fs.mnt))
+
+    def test_blocks_that_differ_are_not_shared(self):
+        first = self.fs.write("first", content(1, MIB))
+        second = self.fs.write("second", content(1, MIB)[:-1] + b"x")
+        answer = self.share(first, 0, MIB, second)
+        self.assertEqual(answer.status, 1)  # FILE_DEDUPE_RANGE_DIFFERS
+        self.assert_not_shared("second")
+
+    def test_a_tail_is_not_shared_with_the_inside_of_a_file_though_the_answer_says_so(self):
+        first = self.fs.write("first", content(1, 5000) + bytes(MIB))
+        second = self.fs.write("second", content(1, 5000))
+        self.assertEqual(self.share(first, 0, 5000, second), (0, 5000))
+        one, other = block_addresses(first), block_addresses(second)
+        self.assertEqual(one[0], other[0])
+        self.assertNotEqual(one[1], other[1])
+
+    def test_tails_that_end_at_the_same_byte_are_shared(self):
+        first = self.fs.write("first", content(0, 3 * BLOCK) + content(1, 5000))
+        second = self.fs.write("second", content(1, 5000))
+        self.assertEqual(self.share(first, 3 * BLOCK, 5000, second), (0, 5000))
+        self.assertEqual(block_addresses(first)[4], block_addresses(second)[1])
+
+    def test_a_range_past_the_end_is_invalid(self):
+        first = self.fs.write("first", content(1, 2 * BLOCK))
+        second = self.fs.write("second", content(1, 2 * BLOCK))
+        with self.assertRaises(OSError) as caught:
+            self.share(first, 0, 3 * BLOCK, second)
+        self.assertEqual(caught.exception.errno, errno.EINVAL)
+        longer = self.fs.write("longer", content(1, 2 * BLOCK) + content(2, BLOCK))
+        self.assertEqual(self.share(longer, 0, 3 * BLOCK, second).status, -errno.EINVAL)
+
+    def test_unaligned_offsets_are_invalid(self):
+        first = self.fs.write("first", content(1, 2 * BLOCK))
+        second = self.fs.write("second", content(1, 2 * BLOCK))
+        self.assertEqual(self.share(first, 0, BLOCK, second, 512).status, -errno.EINVAL)
+
+    def test_127_targets_fit_and_128_do_not(self):
+        first = self.fs.write("first", content(1, BLOCK))
+        second = self.fs.write("second", content(1, BLOCK))
+        with open(first, "rb") as source, open(second, "rb") as target:
+            answers = dedupe_range(source, 0, BLOCK, [(target, 0)] * 127)
+            self.assertEqual(answers, [(0, BLOCK)] * 127)
+            with self.assertRaises(OSError) as caught:
+                dedupe_range(source, 0, BLOCK, [(target, 0)] * 128)
+            self.assertEqual(caught.exception.errno, errno.ENOMEM)
+
+    def test_immutable_files_are_refused(self):
+        first = self.fs.write("first", content(1, MIB))
+        second = self.fs.write("second", content(1, MIB))
+        harness.set_flags(second, harness.FS_IMMUTABLE_FL)
+        self.assertEqual(self.share(first, 0, MIB, second).status, -errno.EPERM)
+
+    def test_checksummed_and_nocow_files_do_not_share(self):
+        first = self.fs.write("first", content(1, MIB))
+        second = self.fs.write_nocow("second", content(1, MIB))
+        self.assertEqual(self.share(first, 0, MIB, second).status, -errno.EINVAL)
+
+    def test_running_executables_may_be_the_target(self):
+        program = harness.read_whole("/bin/sleep")
+        first = self.fs.write("first", program)
+        second = self.fs.write("second", program)
+        os.chmod(second, 0o755)
+        process = self.fs.start(second, "600", stderr=subprocess.DEVNULL)
+        self.assertEqual(self.share(first, 0, len(program), second), (0, len(program)))
+        self.assert_shared("first", "second")
+        self.assertIsNone(process.poll())
+        process.kill()
+        process.wait()
+
+    def test_read_only_snapshots_may_be_the_target(self):
+        self.fs.subvolume("data")
+        first = self.fs.write("data/first", content(1, MIB))
+        self.fs.write("data/second", content(1, MIB))
+        self.fs.snapshot_subvolume("data", "frozen")
+        self.assertEqual(self.share(first, 0, MIB, self.fs.path("frozen/second")), (0, MIB))
+        self.assert_shared("data/first", "frozen/second")
+
+    def test_an_extent_goes_only_when_nothing_refers_to_any_part_of_it(self):
+        first = self.fs.write("first", content(1, MIB))
+        second = self.fs.write("second", content(1, MIB))
+        used = self.fs.settled_used()
+        self.share(first, 0, MIB - BLOCK, second)
+        self.assertEqual(self.fs.settled_used(), used)
+        with open(first, "rb") as source, open(second, "rb") as target:
+            dedupe_range(source, MIB - BLOCK, BLOCK, [(target, MIB - BLOCK)])
+        self.assertEqual(self.fs.settled_used(expect=used - MIB), used - MIB)
+
+
+if __name__ == "__main__":
+    harness.main()

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT
+#include "skep/btrfs/handle_cache.h"
+
+#include <atomic>
+#include <catch2/catch.hpp>
+#include <thread>
+#include <vector>
+
+namespace skep::btrfs {
+namespace {
+
+class StubFile final : public File {
+ public:
+  StubFile(FileKey key, std::atomic<int>& closed) : key_(key), closed_(closed) {}
+  ~StubFile() override { ++closed_; }
+  FileKey key() const override { return key_; }
+  absl::StatusOr<std::size_t> read(std::uint64_t, std::span<std::byte>) override { return 0; }
+  void readahead(std::uint64_t, std::uint64_t) override {}
+
+ private:
+  const FileKey key_;
+  std::atomic<int>& closed_;
+};
+
+struct Fixture {
+  std::atomic<int> closed{0};
+  HandleCache cache{2};
+  FileKey key(std::uint64_t inode) const { return {5, inode}; }
+  std::shared_ptr<File> add(std::uint64_t inode) {
+    auto file = std::make_shared<StubFile>(key(inode), closed);
+    cache.insert(key(inode), file);
+    return file;
+  }
+};
+
+TEST_CASE_METHOD(Fixture, "HandleCache finds what was inserted") {
+  const auto file = add(257);
+  CHECK(cache.find(key(257)) == file);
+  CHECK(cache.find(key(258)) == nullptr);
+  CHECK(cache.find({256, 257}) == nullptr);
+  CHECK(cache.size() == 1);
+}
+
+TEST_CASE_METHOD(Fixture, "HandleCache closes the least recently used file past its capacity") {
+  add(257);
+  add(258);
+  cache.find(key(257));  // now 258 is the oldest
+  add(259);
+  CHECK(cache.size() == 2);
+  CHECK(closed == 1);
+  CHECK(cache.find(key(258)) == nullptr);
+  CHECK(cache.find(key(257)) != nullptr);
+  CHECK(cache.find(key(259)) != nullptr);
+}
+
+TEST_CASE_METHOD(Fixture, "HandleCache leaves a file open while somebody uses it") {
+  auto used = add(257);
+  add(258);
+  add(259);
+  CHECK(cache.find(key(257)) == nullptr);
+  CHECK(closed == 0);
+  used.reset();
+  CHECK(closed == 1);
+}
+
+TEST_CASE_METHOD(Fixture, "HandleCache keeps the first of two files of one key") {
+  const auto first = add(257);
+  add(257);
+  CHECK(cache.find(key(257)) == first);
+  CHECK(cache.size() == 1);
+  CHECK(closed == 1);  // the second
+}
+
+TEST_CASE_METHOD(Fixture, "HandleCache::clear closes everything") {
+  add(257);
+  add(258);
+  cache.clear();
+  CHECK(cache.size() == 0);
+  CHECK(closed == 2);
+  CHECK(cache.find(key(257)) == nullptr);
+}
+
+TEST_CASE("HandleCache of capacity 0 keeps nothing") {
+  std::atomic<int> closed{0};
+  HandleCache cache(0);
+  cache.insert({5, 257}, std::make_shared<StubFile>(FileKey{5, 257}, closed));
+  CHECK(cache.size() == 0);
+  CHECK(closed == 1);
+}
+
+TEST_CASE("HandleCache bears several threads") {
+  constexpr std::size_t kCapacity = 8;
+  std::atomic<int> closed{0}, opened{0}, wrong{0};
+  HandleCache cache(kCapacity);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (std::uint64_t i = 0; i < 2000; ++i) {
+        const FileKey key{5, 257 + i * 7 % 16};
+        if (auto file = cache.find(key)) {
+          wrong += file->key() != key;
+        } else {
+          ++opened;
+          cache.insert(key, std::make_shared<StubFile>(key, closed));
+        }
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  CHECK(wrong == 0);
+  CHECK(cache.size() == kCapacity);
+  CHECK(opened - closed == static_cast<int>(kCapacity));
+}
+
+}  // namespace
+}  // namespace skep::btrfs
