@@ -39,6 +39,7 @@ KeeperCatalog::Entry KeeperCatalog::resolve(const Keeper& keeper) {
   if (!page.ok() || page->extents.empty()) return entry;
   entry.extent = std::move(page->extents.front());
   entry.references = resolver_.inline_references(entry.extent, limits::kKeeperReferences);
+  entry.complete = !resolver_.needs_logical_ino(entry.extent);
   return entry;
 }
 
@@ -69,7 +70,7 @@ std::optional<Source> KeeperCatalog::find(const Keeper& keeper, std::uint64_t ad
       auto source = whole_blocks(reference, offset, length, block);
       if (source && (!best || source->length > best->length)) best = source;
     }
-    if (best || entry.extent.length == 0) return best;
+    if (best || entry.complete) return best;
     // Not covered by what the extent item names: ask for this block. A few times an extent, so that
     // one with much dead space does not cost a search a run.
     if (entry.searches++ >= limits::kKeeperSearches) return best;

@@ -4,6 +4,7 @@
 #include <absl/container/flat_hash_map.h>
 
 #include <algorithm>
+#include <tuple>
 #include <utility>
 
 #include "skep/dedupe/limits.h"
@@ -16,6 +17,8 @@ using index::kNoFingerprint;
 
 // A run from the cache at least this long is not worth asking the table for a longer one.
 constexpr std::uint32_t kGoodRun = 8;
+// Settled extents that cover all but so much of what they cover are enough.
+constexpr double kSettledEnough = 0.25;
 // An extent whose dead space is not known yet may copy less than it seems: it is looked at when it
 // comes within this factor of the ratio.
 constexpr double kDeadSpaceHope = 4;
@@ -72,55 +75,85 @@ Match MatchStage::match(FingerprintedExtent victim) {
   const auto count = static_cast<std::uint32_t>(blocks.size());
   unsettled_blocks_ = 0;
   window_loads_ = 16 + count / 4;
-  if (roles_.is_keeper(out.victim.extent.address)) {
+  if (roles_.pinned(out.victim.extent.address)) {
     out.verdict = Verdict::kKeeper;
     return out;
   }
   counters_.fingerprints += count;
-  const Fingerprint zero = fingerprinter_.zero();
-  for (std::uint32_t at = 0, covered = 0; at < count;) {
-    if (blocks[at] == kNoFingerprint || blocks[at] == zero) {
+  find_runs(out.victim, 0, count, true, out.runs);
+  out.zero_blocks = count_zeros(out);
+  std::uint64_t shared = out.zero_blocks;
+  for (const Run& run : out.runs) shared += run.blocks;
+  if (static_cast<double>(count - shared) <= kSettledEnough * static_cast<double>(shared)) {
+    return out;
+  }
+  // The gaps, from anybody.
+  std::vector<Run> more;
+  std::uint32_t at = 0;
+  for (const Run& run : out.runs) {
+    find_runs(out.victim, at, run.first, false, more);
+    at = run.first + run.blocks;
+  }
+  find_runs(out.victim, at, count, false, more);
+  for (const Run& run : more) unsettled_blocks_ += run.blocks;
+  out.runs.insert(out.runs.end(), more.begin(), more.end());
+  std::sort(out.runs.begin(), out.runs.end(),
+            [](const Run& a, const Run& b) { return a.first < b.first; });
+  out.zero_blocks = count_zeros(out);
+  return out;
+}
+
+void MatchStage::find_runs(const FingerprintedExtent& victim, std::uint32_t first,
+                           std::uint32_t end, bool settled_only, std::vector<Run>& out) {
+  settled_only_ = settled_only;
+  for (std::uint32_t at = first, covered = first; at < end;) {
+    const Fingerprint fingerprint = victim.blocks[at];
+    if (fingerprint == kNoFingerprint || fingerprint == fingerprinter_.zero()) {
       ++at;
       continue;
     }
-    const Candidate best = longest_run(out.victim, at, covered);
+    const Candidate best = longest_run(victim, at, covered, end);
     if (best.run.blocks == 0) {
       ++at;
       continue;
     }
-    out.runs.push_back(best.run);
-    if (!best.settled) unsettled_blocks_ += best.run.blocks;
+    out.push_back(best.run);
     at = covered = best.run.first + best.run.blocks;
   }
-  if (zero != kNoFingerprint) {
-    out.zero_blocks = static_cast<std::uint32_t>(std::count(blocks.begin(), blocks.end(), zero));
-    for (const Run& run : out.runs) {
-      out.zero_blocks -= static_cast<std::uint32_t>(
-          std::count(blocks.begin() + run.first, blocks.begin() + run.first + run.blocks, zero));
-    }
+}
+
+// Blocks of zeros outside the runs.
+std::uint32_t MatchStage::count_zeros(const Match& match) const {
+  const Fingerprint zero = fingerprinter_.zero();
+  if (zero == kNoFingerprint) return 0;
+  const auto& blocks = match.victim.blocks;
+  auto zeros = std::count(blocks.begin(), blocks.end(), zero);
+  for (const Run& run : match.runs) {
+    const auto begin = blocks.begin() + run.first;
+    zeros -= std::count(begin, begin + run.blocks, zero);
   }
-  return out;
+  return static_cast<std::uint32_t>(zeros);
 }
 
 MatchStage::Candidate MatchStage::longest_run(const FingerprintedExtent& victim, std::uint32_t at,
-                                              std::uint32_t covered) {
+                                              std::uint32_t covered, std::uint32_t end) {
   Candidate best;
   const Fingerprint fingerprint = victim.blocks[at];
   std::size_t left = limits::kCandidates;
   cache_.find(fingerprint, [&](std::uint64_t address) {
     // An extent's own blocks are in the cache as often as not; they cost no candidate.
     if (address - victim.extent.address < victim.extent.length) return true;
-    consider(victim, at, covered, address, best);
+    consider(victim, at, covered, end, address, best);
     return --left > 0;
   });
-  if (best.run.blocks >= kGoodRun && best.settled) {
+  if (best.run.blocks >= kGoodRun) {
     ++counters_.cache_hits;
     return best;
   }
   const std::uint32_t from_cache = best.run.blocks;
   for (const std::uint64_t address : table_.find(fingerprint)) {
     if (address - victim.extent.address < victim.extent.length) continue;
-    if (!consider(victim, at, covered, address, best)) {
+    if (!consider(victim, at, covered, end, address, best)) {
       table_.erase(fingerprint, address);
       ++counters_.table_stale;
     }
@@ -135,7 +168,8 @@ MatchStage::Candidate MatchStage::longest_run(const FingerprintedExtent& victim,
 
 // False when `address` does not hold that content (any more).
 bool MatchStage::consider(const FingerprintedExtent& victim, std::uint32_t at,
-                          std::uint32_t covered, std::uint64_t address, Candidate& best) {
+                          std::uint32_t covered, std::uint32_t end, std::uint64_t address,
+                          Candidate& best) {
   if (!cache_.loaded(address)) {
     if (window_loads_ == 0) return true;
     --window_loads_;
@@ -143,27 +177,26 @@ bool MatchStage::consider(const FingerprintedExtent& victim, std::uint32_t at,
   if (cache_.at(address) != victim.blocks[at]) return false;
   const btrfs::Extent* found = cache_.extent_at(address);
   if (found == nullptr) return false;
-  if (roles_.going(found->address)) return true;
+  if (roles_.going(found->address) || (settled_only_ && !settled(*found))) return true;
   const Keeper keeper{found->address, found->length};
   Candidate candidate;
   candidate.refs = found->refs;
-  candidate.settled = settled(*found);
-  candidate.run = extend(victim, at, covered, address, keeper);
+  candidate.run = extend(victim, at, covered, end, address, keeper);
   const auto rank = [](const Candidate& c) {
     // A crowded keeper costs more to resolve than a second copy of it is worth.
     const bool crowded = c.refs > limits::kKeeperCrowded;
-    return std::tuple(c.run.blocks != 0 && !crowded, c.run.blocks, c.settled, ~c.refs);
+    return std::tuple(c.run.blocks != 0 && !crowded, c.run.blocks, ~c.refs);
   };
   if (candidate.run.blocks != 0 && rank(candidate) > rank(best)) best = candidate;
   return true;
 }
 
 Run MatchStage::extend(const FingerprintedExtent& victim, std::uint32_t at, std::uint32_t covered,
-                       std::uint64_t address, const Keeper& keeper) {
+                       std::uint32_t limit, std::uint64_t address, const Keeper& keeper) {
   const auto& blocks = victim.blocks;
   const std::uint64_t keeper_end = keeper.address + keeper.length;
   std::uint32_t first = at, end = at + 1;
-  while (end < blocks.size() && address + (end - at) * block_ < keeper_end &&
+  while (end < limit && address + (end - at) * block_ < keeper_end &&
          blocks[end] != kNoFingerprint && cache_.at(address + (end - at) * block_) == blocks[end]) {
     ++end;
   }

@@ -8,6 +8,7 @@
 #include <bit>
 #include <chrono>
 #include <memory>
+#include <numeric>
 #include <utility>
 
 #include "skep/btrfs/status.h"
@@ -115,9 +116,12 @@ absl::Status Run::make_passes(Summary& summary) {
     if (window.to <= window.after) break;
     if (auto status = prepare(window); !status.ok()) return status;
     const std::uint64_t gone = progress_.counters.bytes_gone;
+    spdlog::debug("pass {}: generations {} to {}, {} extents", summary.passes + 1, window.after + 1,
+                  window.to, std::accumulate(census_.extents.begin(), census_.extents.end(), 0UL));
     const bool resumed = checkpoint_.unfinished;
     auto result = pass(window, from);
     ++summary.passes;
+    spdlog::debug("pass {}: {} bytes gone", summary.passes, progress_.counters.bytes_gone - gone);
     if (!result.status.ok()) return result.status;
     if (!result.complete) return absl::OkStatus();
     if (!resumed && progress_.counters.bytes_gone == gone) break;

@@ -53,6 +53,7 @@ class KeeperCatalog {
   struct Entry {
     btrfs::Extent extent;
     std::vector<Reference> references;
+    bool complete = true;  // the references are all there are, or the extent is gone
     int searches = 0;  // of LOGICAL_INO, for blocks that no known reference covers
   };
   Entry& entry_for(const Keeper& keeper) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

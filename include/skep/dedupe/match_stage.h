@@ -4,10 +4,11 @@
 //
 //   1. For each block not yet covered, candidates come from the locality cache, then the table.
 //   2. A candidate is extended both ways by comparing fingerprints, not data, within its extent.
-//      The longest run wins; of equals one whose extent is settled, then the one with the fewest
-//      references.
-//   3. Settled are extents that stay: the crawl has gone by them, or they are keepers already. An
-//      extent goes when that frees more than staying and letting the unsettled ones go to it would.
+//      The longest run wins; of equals the one with the fewest references.
+//   3. Settled are extents that stay: the crawl has gone by them, or they are keepers already.
+//      They are asked first, and when they cover nearly all, they alone: an unsettled extent that
+//      becomes a keeper for a few blocks cannot go any more. Else the extent goes when that frees
+//      more than staying and letting the unsettled ones go to it would.
 //   4. An extent that stays although it covers smaller, settled ones whole takes their place: they
 //      are taken up at once as victims (role swap).
 //
@@ -44,16 +45,20 @@ class MatchStage {
  private:
   struct Candidate {
     Run run;
-    bool settled = false;
     std::uint64_t refs = 0;
   };
   void take_up(FingerprintedExtent extent, Batch& batch, bool may_swap);
   Match match(FingerprintedExtent victim);
-  Candidate longest_run(const FingerprintedExtent& victim, std::uint32_t at, std::uint32_t covered);
+  // Runs of blocks [first, end) that no run covers yet.
+  void find_runs(const FingerprintedExtent& victim, std::uint32_t first, std::uint32_t end,
+                 bool settled_only, std::vector<Run>& out);
+  std::uint32_t count_zeros(const Match& match) const;
+  Candidate longest_run(const FingerprintedExtent& victim, std::uint32_t at, std::uint32_t covered,
+                        std::uint32_t end);
   bool consider(const FingerprintedExtent& victim, std::uint32_t at, std::uint32_t covered,
-                std::uint64_t address, Candidate& best);
+                std::uint32_t end, std::uint64_t address, Candidate& best);
   Run extend(const FingerprintedExtent& victim, std::uint32_t at, std::uint32_t covered,
-             std::uint64_t address, const Keeper& keeper);
+             std::uint32_t end, std::uint64_t address, const Keeper& keeper);
   void trim_zeros(const FingerprintedExtent& victim, Run& run) const;
   bool settled(const btrfs::Extent& keeper) const;
   Verdict decide(const Match& match) const;
@@ -72,6 +77,7 @@ class MatchStage {
   const std::uint64_t block_;
   Cursor position_;                 // of the extent being matched
   std::uint64_t window_loads_ = 0;  // still allowed for this extent
+  bool settled_only_ = false;
   std::uint64_t unsettled_blocks_ = 0;
   std::atomic<bool> changes_ = false;
 };
