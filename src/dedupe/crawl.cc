@@ -86,4 +86,21 @@ absl::StatusOr<BatchPtr> Crawl::next() {
   return batch;
 }
 
+absl::StatusOr<BatchPtr> Revisit::next() {
+  auto batch = std::make_shared<Batch>();
+  while (at_ < addresses_.size() && batch->extents.size() < limits::kBatchExtents &&
+         batch->bytes < limits::kBatchBytes) {
+    const std::uint64_t address = addresses_[at_++];
+    auto page = fs_.extents(address, address, 4096);
+    if (!page.ok()) return page.status();
+    if (page->extents.empty()) continue;
+    batch->bytes += page->extents.front().length;
+    batch->extents.push_back(std::move(page->extents.front()));
+  }
+  if (batch->extents.empty()) return BatchPtr();
+  batch->number = batches_++;
+  batch->tier = kTierMinBytes.size();
+  return batch;
+}
+
 }  // namespace skep::dedupe

@@ -81,105 +81,133 @@ Engine::Engine(btrfs::Filesystem& fs, const index::Fingerprinter& fingerprinter,
 
 Engine::~Engine() = default;
 
+// One walk through the stages, from a source of batches.
+struct Engine::Flow {
+  Flow(Shared& shared, Window window, Cursor start, const std::atomic<bool>& stop);
+  void run(BatchSource& source, const std::function<void(Cursor)>& settled);
+  // What a stage may still do with a batch once the pass is to end: nothing, but hand it on.
+  bool go_on() {
+    if (!error.ok()) halt = true;
+    return !halt;
+  }
+
+  Shared& s;
+  FirstError error;
+  std::atomic<bool> halt = false;  // stop, or an error: for the stages that finish what they hold
+  const FingerprintStage fingerprint;
+  MatchStage match;
+  PlanStage plan;
+  const PrefetchStage prefetch;
+  ApplyStage apply;
+  SettleStage settle;
+};
+
+Engine::Flow::Flow(Shared& shared, Window window, Cursor start, const std::atomic<bool>& stop)
+    : s(shared), error(stop), fingerprint(s.fs, s.fingerprinter),
+      match(s.fs, s.fingerprinter, s.table, s.roles, s.counters, s.options, window),
+      plan({s.fs, s.fingerprinter, s.table, s.resolver, s.catalog, s.price, s.roles, s.counters,
+            s.options, [this] { match.expect_changes(); }}),
+      prefetch(s.fs, s.counters), apply(s.fs, s.gate, s.counters, halt),
+      settle({s.fs, s.table, s.catalog, s.price, s.roles, s.counters,
+              [this] { match.expect_changes(); }},
+             start) {}
+
+void Engine::Flow::run(BatchSource& source, const std::function<void(Cursor)>& settled) {
+  namespace flow = tbb::flow;
+  flow::graph graph;
+  // 1. Extents, in batches.
+  flow::input_node<BatchPtr> source_node(graph, [&](tbb::flow_control& control) -> BatchPtr {
+    if (go_on()) {
+      auto batch = source.next();
+      error.note(batch.status());
+      if (batch.ok() && *batch != nullptr) return *batch;
+    }
+    control.stop();
+    return nullptr;
+  });
+  // 2. Bounds memory, and how far readahead runs ahead.
+  flow::limiter_node<BatchPtr> limiter(graph, limits::kBatchesInFlight);
+  // 3. Their blocks' fingerprints, from the csum tree.
+  flow::function_node<BatchPtr, BatchPtr> fingerprint_node(graph, flow::serial, [&](BatchPtr b) {
+    if (go_on()) error.note(fingerprint.run(*b));
+    b->dropped = !go_on();
+    return b;
+  });
+  // 4. What is stored elsewhere; who stays and who goes.
+  flow::function_node<BatchPtr, BatchPtr> match_node(graph, flow::serial, [&](BatchPtr b) {
+    if (!b->dropped) match.run(*b);
+    return b;
+  });
+  // 5. All references of those that go; what is copied; whether it pays.
+  flow::function_node<BatchPtr, BatchPtr> plan_node(graph, flow::serial, [&](BatchPtr b) {
+    if (b->dropped) return b;
+    auto status = plan.run(*b);
+    b->dropped = !status.ok();
+    error.note(std::move(status));
+    return b;
+  });
+  // 6. Reading ahead.
+  flow::function_node<BatchPtr, BatchPtr> prefetch_node(graph, flow::serial, [&](BatchPtr b) {
+    if (go_on()) prefetch.run(*b);
+    return b;
+  });
+  // 7. Copies and shares. From here on the data lies elsewhere.
+  flow::function_node<BatchPtr, BatchPtr> apply_node(graph, s.options.threads, [&](BatchPtr b) {
+    go_on();
+    error.note(apply.run(*b));
+    return b;
+  });
+  // 8. Table, totals, cursor; freed space is verified.
+  flow::function_node<BatchPtr, flow::continue_msg> settle_node(
+      graph, flow::serial, [&](BatchPtr b) {
+        error.note(settle.run(*b));
+        settled(settle.cursor());
+        return flow::continue_msg();
+      });
+  flow::make_edge(source_node, limiter);
+  flow::make_edge(limiter, fingerprint_node);
+  flow::make_edge(fingerprint_node, match_node);
+  flow::make_edge(match_node, plan_node);
+  flow::make_edge(plan_node, prefetch_node);
+  flow::make_edge(prefetch_node, apply_node);
+  flow::make_edge(apply_node, settle_node);
+  flow::make_edge(settle_node, limiter.decrementer());
+  source_node.activate();
+  graph.wait_for_all();
+  error.note(settle.verify());
+  s.roles.forget_keepers();
+}
+
 PassResult Engine::run_pass(Window window, Cursor start, const Census& census,
                             const std::atomic<bool>& stop, std::function<void(Cursor)> settled) {
-  namespace flow = tbb::flow;
   Shared& s = *shared_;
-  s.roles.forget_keepers();
-  FirstError error(stop);
-  std::atomic<bool> halt = false;  // stop, or an error: for the stages that finish what they hold
-
-  Crawl crawl(s.fs, window, start, census);
-  const FingerprintStage fingerprint(s.fs, s.fingerprinter);
-  MatchStage match(s.fs, s.fingerprinter, s.table, s.roles, s.counters, s.options, window);
-  const auto kept = [&match] { match.expect_changes(); };
-  PlanStage plan({s.fs, s.fingerprinter, s.table, s.resolver, s.catalog, s.price, s.roles,
-                  s.counters, s.options, kept});
-  const PrefetchStage prefetch(s.fs, s.counters);
-  ApplyStage apply(s.fs, s.gate, s.counters, halt);
-  SettleStage settle({s.fs, s.table, s.catalog, s.price, s.roles, s.counters, kept}, start);
-
   // Sharing waits in the kernel: as many workers as may share, and one for all the rest.
   const std::size_t workers = s.options.threads + 1;
   const tbb::global_control control(tbb::global_control::max_allowed_parallelism, workers + 1);
   tbb::task_arena arena(static_cast<int>(workers));
-  arena.execute([&] {
-    flow::graph graph;
-    bool complete = false;
-    // What a stage may still do with a batch once the pass is to end: nothing, but hand it on.
-    const auto go_on = [&] {
-      if (!error.ok()) halt = true;
-      return !halt;
-    };
-    // 1. Extents, in batches, large ones first.
-    flow::input_node<BatchPtr> source(graph, [&](tbb::flow_control& control_flow) -> BatchPtr {
-      if (go_on()) {
-        auto batch = crawl.next();
-        error.note(batch.status());
-        if (batch.ok() && *batch != nullptr) return *batch;
-        complete = batch.ok();
-      }
-      control_flow.stop();
-      return nullptr;
-    });
-    // 2. Bounds memory, and how far readahead runs ahead.
-    flow::limiter_node<BatchPtr> limiter(graph, limits::kBatchesInFlight);
-    // 3. Their blocks' fingerprints, from the csum tree.
-    flow::function_node<BatchPtr, BatchPtr> fingerprint_node(graph, flow::serial, [&](BatchPtr b) {
-      if (go_on()) error.note(fingerprint.run(*b));
-      b->dropped = !go_on();
-      return b;
-    });
-    // 4. What is stored elsewhere; who stays and who goes.
-    flow::function_node<BatchPtr, BatchPtr> match_node(graph, flow::serial, [&](BatchPtr b) {
-      if (!b->dropped) match.run(*b);
-      return b;
-    });
-    // 5. All references of those that go; what is copied; whether it pays.
-    flow::function_node<BatchPtr, BatchPtr> plan_node(graph, flow::serial, [&](BatchPtr b) {
-      if (b->dropped) return b;
-      auto status = plan.run(*b);
-      b->dropped = !status.ok();
-      error.note(std::move(status));
-      return b;
-    });
-    // 6. Reading ahead.
-    flow::function_node<BatchPtr, BatchPtr> prefetch_node(graph, flow::serial, [&](BatchPtr b) {
-      if (go_on()) prefetch.run(*b);
-      return b;
-    });
-    // 7. Copies and shares. From here on the data lies elsewhere.
-    flow::function_node<BatchPtr, BatchPtr> apply_node(
-        graph, s.options.threads, [&](BatchPtr b) {
-          go_on();
-          error.note(apply.run(*b));
-          return b;
-        });
-    // 8. Table, totals, cursor; freed space is verified.
-    flow::function_node<BatchPtr, flow::continue_msg> settle_node(
-        graph, flow::serial, [&](BatchPtr b) {
-          error.note(settle.run(*b));
-          settled(settle.cursor());
-          return flow::continue_msg();
-        });
-    flow::make_edge(source, limiter);
-    flow::make_edge(limiter, fingerprint_node);
-    flow::make_edge(fingerprint_node, match_node);
-    flow::make_edge(match_node, plan_node);
-    flow::make_edge(plan_node, prefetch_node);
-    flow::make_edge(prefetch_node, apply_node);
-    flow::make_edge(apply_node, settle_node);
-    flow::make_edge(settle_node, limiter.decrementer());
-    source.activate();
-    graph.wait_for_all();
-    error.note(settle.verify());
-    halt = halt || !complete;
-  });
-
   PassResult result;
-  result.status = error.status();
-  result.complete = !halt && result.status.ok();
-  result.reached = result.complete ? Cursor{kTierMinBytes.size(), 0} : settle.cursor();
+  arena.execute([&] {
+    {
+      Flow flow(s, window, start, stop);
+      Crawl crawl(s.fs, window, start, census);
+      flow.run(crawl, settled);
+      result.status = flow.error.status();
+      result.complete = flow.go_on();
+      result.reached = flow.settle.cursor();
+    }
+    const Cursor end{kTierMinBytes.size(), 0};
+    for (int i = 0; i < limits::kRevisits && result.complete; ++i) {
+      auto deferred = s.roles.take_deferred();
+      if (deferred.empty()) break;
+      Flow flow(s, window, end, stop);
+      Revisit revisit(s.fs, std::move(deferred));
+      flow.run(revisit, [](Cursor) {});
+      result.status = flow.error.status();
+      result.complete = flow.go_on();
+      result.reached = end;
+    }
+    if (result.complete) result.reached = end;
+  });
   return result;
 }
 

@@ -24,6 +24,9 @@ constexpr double kSettledEnough = 0.25;
 constexpr double kDeadSpaceHope = 4;
 // Staying wins over going when it frees as much within 1/32: large extents stay large.
 constexpr std::uint64_t kStayMargin = 32;
+// An extent that can go lets others go in its place when it would copy more than this part of what
+// it shares, and they free all but this part of it.
+constexpr std::uint64_t kSwapMargin = 16;
 
 }  // namespace
 
@@ -47,25 +50,44 @@ void MatchStage::run(Batch& batch) {
 }
 
 void MatchStage::take_up(FingerprintedExtent extent, Batch& batch, bool may_swap) {
+  if (roles_.is_keeper(extent.extent.address)) {
+    // It has references that nobody can name before the next commit.
+    roles_.defer(extent.extent.address);
+    return;
+  }
   ++counters_.extents_scanned;
   counters_.bytes_scanned += extent.extent.length;
   Match match = this->match(std::move(extent));
   match.verdict = decide(match);
-  if (match.verdict == Verdict::kFreed) {
+  const std::vector<FingerprintedExtent> smaller =
+      may_swap && !match.runs.empty() ? to_swap(match) : std::vector<FingerprintedExtent>();
+  if (match.verdict == Verdict::kFreed && smaller.empty()) {
     commit_victim(match);
     batch.matches.push_back(std::move(match));
     return;
   }
-  std::vector<FingerprintedExtent> smaller;
-  if (may_swap && !match.runs.empty()) {
-    ensure_in_table(match.victim);
-    smaller = covered_whole(match);
-  }
+  if (!match.runs.empty()) ensure_in_table(match.victim);
   batch.left.push_back({match.victim.extent, smaller.empty() ? match.verdict : Verdict::kKeeper});
-  for (auto& swapped : smaller) {
+  stays_ = match.victim.extent.address;
+  for (const auto& swapped : smaller) {
     ++counters_.role_swaps;
-    take_up(std::move(swapped), batch, false);
+    take_up(swapped, batch, false);
   }
+  stays_ = 0;
+}
+
+// The extents that shall go in the place of `match.victim`, which then stays; empty for no swap.
+std::vector<FingerprintedExtent> MatchStage::to_swap(const Match& match) {
+  std::uint64_t shared = match.zero_blocks;
+  for (const Run& run : match.runs) shared += run.blocks;
+  const std::uint64_t copied = match.victim.blocks.size() - shared;
+  const bool goes = match.verdict == Verdict::kFreed;
+  if (goes && copied <= shared / kSwapMargin) return {};
+  auto smaller = covered_whole(match);
+  std::uint64_t blocks = 0;
+  for (const auto& extent : smaller) blocks += extent.blocks.size();
+  if (goes && blocks < shared - shared / kSwapMargin) return {};
+  return smaller;
 }
 
 Match MatchStage::match(FingerprintedExtent victim) {
@@ -75,10 +97,6 @@ Match MatchStage::match(FingerprintedExtent victim) {
   const auto count = static_cast<std::uint32_t>(blocks.size());
   unsettled_blocks_ = 0;
   window_loads_ = 16 + count / 4;
-  if (roles_.pinned(out.victim.extent.address)) {
-    out.verdict = Verdict::kKeeper;
-    return out;
-  }
   counters_.fingerprints += count;
   find_runs(out.victim, 0, count, true, out.runs);
   out.zero_blocks = count_zeros(out);
@@ -223,13 +241,13 @@ void MatchStage::trim_zeros(const FingerprintedExtent& victim, Run& run) const {
 
 bool MatchStage::settled(const btrfs::Extent& keeper) const {
   return !window_.contains(keeper.generation) ||
-         position_.has_passed(keeper.address, keeper.length) || roles_.is_keeper(keeper.address);
+         position_.has_passed(keeper.address, keeper.length) || keeper.address == stays_ ||
+         roles_.is_keeper(keeper.address);
 }
 
 Verdict MatchStage::decide(const Match& match) const {
   const auto& blocks = match.victim.blocks;
   if (blocks.empty()) return Verdict::kNoChecksum;
-  if (match.verdict == Verdict::kKeeper) return Verdict::kKeeper;
   std::uint64_t shared = match.zero_blocks;
   for (const Run& run : match.runs) shared += run.blocks;
   if (shared == 0) return Verdict::kUnique;
@@ -255,7 +273,7 @@ void MatchStage::commit_victim(Match& match) {
   for (const std::uint64_t keeper : match.keepers) roles_.pin(keeper);
 }
 
-// Settled extents, no keepers yet, of which `match.victim` holds every block but a sixteenth.
+// Settled extents of which `match.victim` holds every block but a sixteenth.
 std::vector<FingerprintedExtent> MatchStage::covered_whole(const Match& match) {
   absl::flat_hash_map<std::uint64_t, std::uint64_t> covered;
   for (const Run& run : match.runs) covered[run.keeper.address] += run.blocks;
@@ -268,7 +286,7 @@ std::vector<FingerprintedExtent> MatchStage::covered_whole(const Match& match) {
     const bool whole = it->second >= keeper_blocks - keeper_blocks / 16;
     covered.erase(it);
     if (!whole || keeper.length >= match.victim.extent.length) continue;
-    if (out.size() >= limits::kSwaps || roles_.is_keeper(keeper.address)) continue;
+    if (out.size() >= limits::kSwaps) continue;
     const btrfs::Extent* extent = cache_.extent_at(keeper.address);
     // Those that the crawl has yet to meet come by themselves.
     if (extent == nullptr || extent->address != keeper.address || !settled(*extent)) continue;

@@ -4,6 +4,8 @@
 #include <absl/container/btree_map.h>
 #include <absl/container/btree_set.h>
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -37,6 +39,7 @@ void PlanStage::refuse(const Match& match, const std::vector<Reference>& referen
   const auto& [extent, blocks] = match.victim;
   for (const std::uint64_t keeper : match.keepers) p_.roles.unpin(keeper);
   p_.roles.clear_going(extent.address);
+  spdlog::debug("extent {:#x} (+{}): left, {}", extent.address, extent.length, name_of(verdict));
   batch.left.push_back({extent, verdict});
   // Extents that can never be read as a source are not worth their cells.
   if (verdict == Verdict::kCompressed || verdict == Verdict::kNodatasum) return;

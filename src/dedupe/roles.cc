@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "skep/dedupe/roles.h"
 
+#include <algorithm>
+
 #include "skep/dedupe/limits.h"
 
 namespace skep::dedupe {
@@ -52,6 +54,19 @@ void Roles::forget_keepers() {
   absl::MutexLock lock(&mutex_);
   recent_.clear();
   older_.clear();
+}
+
+void Roles::defer(std::uint64_t address) {
+  absl::MutexLock lock(&mutex_);
+  if (deferred_.size() < limits::kDeferred) deferred_.insert(address);
+}
+
+std::vector<std::uint64_t> Roles::take_deferred() {
+  absl::MutexLock lock(&mutex_);
+  std::vector<std::uint64_t> out(deferred_.begin(), deferred_.end());
+  deferred_.clear();
+  std::sort(out.begin(), out.end());
+  return out;
 }
 
 }  // namespace skep::dedupe

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "skep/dedupe/settle_stage.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -53,6 +55,8 @@ void SettleStage::settle(const Outcome& outcome) {
         {outcome.victim.address, outcome.victim.length, outcome.victim.generation});
     return;
   }
+  spdlog::debug("extent {:#x} (+{}): {}", outcome.victim.address, outcome.victim.length,
+                name_of(outcome.verdict));
   p_.counters.leave(outcome.verdict, outcome.victim.length);
   p_.roles.clear_going(outcome.victim.address);
   p_.kept();
@@ -113,6 +117,8 @@ void SettleStage::conclude(const Ending& ending, bool gone) {
     return;
   }
   // A reference that nobody named: a snapshot taken meanwhile, a file being deleted.
+  spdlog::debug("extent {:#x} (+{}): references replaced, still there", ending.address,
+                ending.length);
   ++p_.counters.not_gone;
   p_.counters.leave(Verdict::kChanged, ending.length);
   p_.kept();

@@ -6,6 +6,9 @@
 //               ▲                                                                    │
 //               └──────────────────────── a batch is settled ───────────────────────┘
 //
+// After the crawl and a commit, extents that were keepers when the crawl met them are revisited:
+// only then can all their references be named.
+//
 // Crawl, fingerprint, match, plan and settle run one batch at a time, each in order up to plan;
 // prefetch and apply work on several. Memory is bounded by the limiter: limits::kBatchesInFlight
 // batches of at most limits::kBatchExtents extents. Thread-compatible: run() once.
@@ -48,6 +51,7 @@ class Engine {
 
  private:
   struct Shared;
+  struct Flow;
   std::unique_ptr<Shared> shared_;
 };
 

@@ -9,8 +9,8 @@
 //      They are asked first, and when they cover nearly all, they alone: an unsettled extent that
 //      becomes a keeper for a few blocks cannot go any more. Else the extent goes when that frees
 //      more than staying and letting the unsettled ones go to it would.
-//   4. An extent that stays although it covers smaller, settled ones whole takes their place: they
-//      are taken up at once as victims (role swap).
+//   4. An extent that covers smaller, settled ones whole takes their place when it stays, or when
+//      that frees as much with less to copy: they are taken up at once as victims (role swap).
 //
 // What is decided here rests on checksums alone; the plan stage looks at the references and may
 // still refuse. Thread-compatible: one batch at a time, in the order of the crawl.
@@ -63,6 +63,7 @@ class MatchStage {
   bool settled(const btrfs::Extent& keeper) const;
   Verdict decide(const Match& match) const;
   void commit_victim(Match& match);
+  std::vector<FingerprintedExtent> to_swap(const Match& match);
   std::vector<FingerprintedExtent> covered_whole(const Match& match);
   void ensure_in_table(const FingerprintedExtent& extent);
 
@@ -78,6 +79,7 @@ class MatchStage {
   Cursor position_;                 // of the extent being matched
   std::uint64_t window_loads_ = 0;  // still allowed for this extent
   bool settled_only_ = false;
+  std::uint64_t stays_ = 0;  // address of the extent for which others are swapped; it is settled
   std::uint64_t unsettled_blocks_ = 0;
   std::atomic<bool> changes_ = false;
 };

@@ -13,6 +13,7 @@
 #include <absl/synchronization/mutex.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace skep::dedupe {
 
@@ -30,8 +31,15 @@ class Roles {
   bool is_keeper(std::uint64_t address) const ABSL_LOCKS_EXCLUDED(mutex_);
   bool pinned(std::uint64_t address) const ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // A new pass: keepers may become victims again, but for the pinned ones.
+  // A transaction was committed: keepers may become victims again, but for the pinned ones. Until
+  // then neither the extent tree nor LOGICAL_INO (both show what is committed) names the references
+  // that a keeper got.
   void forget_keepers() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // To be looked at once more after the next commit. Bounded: what does not fit stays as it is.
+  void defer(std::uint64_t address) ABSL_LOCKS_EXCLUDED(mutex_);
+  // In ascending order; empties the list.
+  std::vector<std::uint64_t> take_deferred() ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   mutable absl::Mutex mutex_;
@@ -40,6 +48,7 @@ class Roles {
   // Two generations of memory: when `recent_` is full it becomes `older_`.
   absl::flat_hash_set<std::uint64_t> recent_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_set<std::uint64_t> older_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_set<std::uint64_t> deferred_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace skep::dedupe
