@@ -8,6 +8,7 @@
 #include <tuple>
 #include <utility>
 
+#include "read_ahead.h"
 #include "remnants.h"
 #include "sharer.h"
 #include "skep/btrfs/status.h"
@@ -211,11 +212,27 @@ void Application::share_all(SourceKind kind, std::vector<Task>& tasks) {
       first = end;
     }
   }
+  ReadAhead ahead(fs_, counters_);
+  // The prefetch stage has asked for the first of them.
+  std::size_t asked = 0;
+  std::uint64_t asked_bytes = 0, shared_bytes = 0;
   for (std::size_t i = 0; i < tasks.size();) {
+    for (; asked < tasks.size() && asked_bytes < shared_bytes + limits::kReadAheadBytes; ++asked) {
+      const Task& task = tasks[asked];
+      if (asked_bytes >= limits::kReadAheadBytes || kind != SourceKind::kFile) {
+        ahead.add(task.target, task.target_offset, task.length);
+        if (kind == SourceKind::kFile) ahead.add(task.source, task.source_offset, task.length);
+      }
+      asked_bytes += task.length * (kind == SourceKind::kFile ? 2 : 1);
+    }
+    ahead.flush();
     std::size_t end = i + 1;
     while (end < tasks.size() && end - i < btrfs::kMaxDedupeTargets &&
            same_source(tasks[i], tasks[end])) {
       ++end;
+    }
+    for (std::size_t t = i; t < end; ++t) {
+      shared_bytes += tasks[t].length * (kind == SourceKind::kFile ? 2 : 1);
     }
     if (auto source = source_of(tasks[i])) {
       share_group(*source, tasks[i].source_offset, std::span(tasks).subspan(i, end - i));

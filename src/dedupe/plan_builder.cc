@@ -95,6 +95,13 @@ void PlanBuilder::copy_rest(ReplacementPlan& plan) {
   plan.copied_bytes += copied;
 }
 
+bool PlanBuilder::is_own(const Source& source) const {
+  return std::any_of(references_.begin(), references_.end(), [&](const Reference& reference) {
+    return reference.file == source.file && source.offset >= reference.file_offset &&
+           source.offset < reference.file_offset + reference.length;
+  });
+}
+
 // A keeper's tail that ends at the same byte; kind kTailCopy when there is none.
 PlanBuilder::Tail PlanBuilder::find_tail(std::uint32_t block, std::uint32_t length) {
   Tail tail{block, length, {}};
@@ -107,7 +114,10 @@ PlanBuilder::Tail PlanBuilder::find_tail(std::uint32_t block, std::uint32_t leng
   const auto fingerprint = index::tail_fingerprint(match_.victim.blocks[block], length);
   if (!found) {
     for (const std::uint64_t address : table_.find(fingerprint)) {
-      if ((found = catalog_.find_tail(address, length))) break;
+      found = catalog_.find_tail(address, length);
+      // What the catalog remembers may be the victim's own tail.
+      if (found && is_own(*found)) found.reset();
+      if (found) break;
     }
   }
   if (found) {

@@ -51,6 +51,7 @@ class PlanBuilder {
   void copy_rest(ReplacementPlan& plan);
   const Tail& tail_for(const Reference& reference, std::uint32_t block, std::uint32_t length,
                        ReplacementPlan& plan);
+  bool is_own(const Source& source) const;
   Tail find_tail(std::uint32_t block, std::uint32_t length);
   void share_reference(const Reference& reference, const Span& span, ReplacementPlan& plan);
 

@@ -130,7 +130,7 @@ class Locking(SharedFilesystem):
             answer = self.run_once(state=second_state)
         first.send_signal(signal.SIGCONT)
         self.fs.finish_skep(first)
-        self.assert_refused(answer, FAILED, "locked")
+        self.assert_refused(answer, FAILED, self.fs.mnt, "another skep")
         self.assertEqual(self.run_once(state=second_state).status, DONE)
 
     def setUp(self):

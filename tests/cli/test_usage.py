@@ -85,9 +85,6 @@ class WrongCalls(Refusals):
                 self.assert_refused(self.run_with(f"--max-copy-ratio={value}"), WRONG_CALL,
                                     "--max-copy-ratio")
 
-    def test_an_empty_state_folder_name(self):
-        self.assert_refused(call("run", "--once", "--state-dir=", "/"), WRONG_CALL, "--state-dir")
-
     def test_quiet_and_verbose_together(self):
         self.assert_refused(self.run_with("--quiet", "--verbose"), WRONG_CALL, "--quiet",
                             "--verbose")

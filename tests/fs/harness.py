@@ -48,7 +48,7 @@ SHM_HEADROOM_BYTES = 2 << 30  # images live in RAM only where this much stays fr
 
 # Every way in which an extent can leave the pipeline without being freed.
 REASONS = frozenset(
-    "unique no_checksum compressed preallocated immutable swap_or_busy nodatasum encoded system"
+    "unique no_checksum compressed preallocated immutable busy nodatasum encoded system"
     " too_many_references short_runs copy_ratio metadata_price keeper tail_only changed differs"
     " failed unreferenced".split())
 COUNTS = frozenset(

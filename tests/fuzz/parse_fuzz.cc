@@ -27,7 +27,8 @@ void check_extent(const Item& item, const Extent& extent) {
   require(item.key.type == kExtentItem, "an extent of another item type");
   require(extent.address == item.key.objectid, "an extent elsewhere");
   require(extent.length > 0 && extent.end() > extent.address, "an extent that wraps");
-  require(extent.data_refs.size() <= item.data.size() / 29, "more references than bytes");
+  require(item.data.size() >= 24, "a short extent item");
+  require(extent.data_refs.size() <= (item.data.size() - 24) / 29, "more references than bytes");
   std::uint64_t named = 0;
   for (const DataRef& ref : extent.data_refs) named += ref.count;
   require(!extent.refs_all_inline() || named == extent.refs, "references are missing");

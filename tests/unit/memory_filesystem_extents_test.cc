@@ -101,6 +101,21 @@ TEST_CASE("a freed address is used again, but not before the sync") {
   CHECK(fs.check().ok());
 }
 
+TEST_CASE("neighbours that were freed one after the other make room for a longer extent") {
+  MemoryFilesystem fs;
+  std::vector<FileKey> files;
+  for (int i = 0; i < 4; ++i) files.push_back(fs.create(kTopLevelRoot, blocks("AB")));
+  const std::uint64_t address = map_of(fs, files[0]).extents[0].extent_address;
+  // The middle last: it meets a gap on either side.
+  for (const std::size_t i : {std::size_t{0}, std::size_t{2}, std::size_t{1}}) {
+    REQUIRE(fs.remove(files[i]).ok());
+    REQUIRE(fs.sync().ok());
+    REQUIRE(fs.check().ok());
+  }
+  const FileKey longer = fs.create(kTopLevelRoot, blocks("ABCDEF"));
+  CHECK(map_of(fs, longer).extents[0].extent_address == address);
+}
+
 TEST_CASE("references of one file at one distance are counted in one data reference") {
   MemoryFilesystem fs;
   const FileKey a = fs.create(kTopLevelRoot, blocks("ABCD"));

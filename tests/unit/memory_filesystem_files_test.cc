@@ -255,6 +255,17 @@ TEST_CASE("a temporary file meets ENOSPC when it is written, not when it is writ
   CHECK(fs.check().ok());
 }
 
+TEST_CASE("a temporary file that was never written back gives its reserved space up") {
+  MemoryOptions options;
+  options.capacity = 2 * kBlock;
+  MemoryFilesystem fs(options);
+  auto file = temporary(fs);
+  REQUIRE(file->write(0, blocks("AB")).ok());
+  file.reset();
+  CHECK(fs.check().ok());
+  CHECK(fs.write(fs.create(kTopLevelRoot), 0, blocks("CD")).ok());
+}
+
 TEST_CASE_METHOD(Fixture, "on_call is told each call, and may change files meanwhile") {
   const FileKey a = file(blocks("A")), b = file(blocks("A"));
   std::vector<std::string> calls;

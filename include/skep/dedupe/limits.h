@@ -43,6 +43,10 @@ inline constexpr std::size_t kSwaps = 256;
 
 // One FIDEDUPERANGE call; the kernel itself works in pieces of 16 MiB, and a stop waits for one.
 inline constexpr std::uint64_t kShareBytes = 16ULL << 20;
+// Readahead runs so far ahead of sharing within a batch, counting sources and targets; the first of
+// it is asked for while earlier batches are shared. At most kBatchesInFlight times this is in the
+// page cache for skep's sake alone.
+inline constexpr std::uint64_t kReadAheadBytes = 32ULL << 20;
 // A range of zeros is compared with a sparse file of this size.
 inline constexpr std::uint64_t kZeroBytes = 1ULL << 20;
 // Remnants are copied through a buffer of this size.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Starts reading what the apply stage will compare or copy. FIDEDUPERANGE compares page by page
+// Starts reading what the apply stage will compare or copy first; the rest it asks for as it goes. FIDEDUPERANGE compares page by page
 // without readahead: measured with cold caches, 36,673 calls took 65 s and 806,000 device reads
 // without, 6 s with readahead issued 512 ranges ahead. Thread-safe: holds no state of its own.
 #pragma once
@@ -17,8 +17,6 @@ class PrefetchStage {
   void run(const Batch& batch) const;
 
  private:
-  void read_ahead(btrfs::FileKey file, std::uint64_t offset, std::uint64_t length) const;
-
   btrfs::Filesystem& fs_;
   Counters& counters_;
 };
