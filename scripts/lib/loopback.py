@@ -25,12 +25,14 @@ class Failure(Exception):
 
 
 def fail_in_one_line(name):
-    """Makes Failure end the script with `name: message` and status 1."""
+    """Makes Failure end the script with `name: message` and status 1, and a closed pipe in silence."""
     usual = sys.excepthook
 
     def hook(kind, error, trace):
         if issubclass(kind, Failure):
             print(f"{name}: {error}", file=sys.stderr)
+        elif issubclass(kind, BrokenPipeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         else:
             usual(kind, error, trace)
 

@@ -33,56 +33,84 @@ std::uint64_t Census::bytes_from(std::uint32_t tier) const {
 }
 
 Crawl::Crawl(btrfs::Filesystem& fs, Window window, Cursor start, const Census& census)
-    : fs_(fs), window_(window), census_(census), cursor_(start) {}
+    : fs_(fs), window_(window), census_(census), start_(start), tier_(start.tier),
+      address_(start.address) {}
 
-absl::Status Crawl::read_page() {
-  auto page = fs_.extents(cursor_.address, kLastAddress, kPageBuffer);
-  if (!page.ok()) return page.status();
-  page_ = *std::move(page);
-  in_page_ = 0;
-  page_valid_ = true;
+bool Crawl::wants(const btrfs::Extent& extent) const {
+  return window_.contains(extent.generation) &&
+         !start_.has_passed(extent.address, extent.length);
+}
+
+// Reads the extents of tiers [tier_, end_tier), sorted.
+absl::Status Crawl::gather(std::uint32_t end_tier) {
+  for (std::uint64_t at = 0;;) {
+    auto page = fs_.extents(at, kLastAddress, kPageBuffer);
+    if (!page.ok()) return page.status();
+    for (auto& extent : page->extents) {
+      const std::uint32_t tier = tier_of(extent.length);
+      if (tier >= tier_ && tier < end_tier && wants(extent)) ready_.push_back(std::move(extent));
+    }
+    if (page->done) break;
+    at = page->next;
+  }
+  std::stable_sort(ready_.begin(), ready_.end(), [](const auto& a, const auto& b) {
+    return tier_of(a.length) < tier_of(b.length);
+  });
+  tier_ = end_tier;
+  return absl::OkStatus();
+}
+
+// Reads on until there is something ready, or nothing left.
+absl::Status Crawl::refill() {
+  ready_.clear();
+  at_ = 0;
+  while (ready_.empty() && tier_ < kTierMinBytes.size()) {
+    std::uint32_t end = tier_;
+    for (std::uint64_t together = 0; end < kTierMinBytes.size(); ++end) {
+      together += census_.extents[end];
+      if (together > limits::kGatherExtents) break;
+    }
+    if (end > tier_) {
+      const bool any = std::any_of(census_.extents.begin() + tier_, census_.extents.begin() + end,
+                                   [](std::uint64_t count) { return count != 0; });
+      if (!any) tier_ = end;
+      if (auto status = any ? gather(end) : absl::OkStatus(); !status.ok()) return status;
+      address_ = 0;
+      continue;
+    }
+    auto page = fs_.extents(address_, kLastAddress, kPageBuffer);
+    if (!page.ok()) return page.status();
+    for (auto& extent : page->extents) {
+      if (tier_of(extent.length) == tier_ && wants(extent)) ready_.push_back(std::move(extent));
+    }
+    address_ = page->next;
+    if (page->done) {
+      ++tier_;
+      address_ = 0;
+    }
+  }
   return absl::OkStatus();
 }
 
 absl::StatusOr<BatchPtr> Crawl::next() {
   auto batch = std::make_shared<Batch>();
-  while (!cursor_.done()) {
-    if (census_.extents[cursor_.tier] == 0) {
-      cursor_ = {cursor_.tier + 1, 0};
-      page_valid_ = false;
-      continue;
+  while (batch->extents.size() < limits::kBatchExtents && batch->bytes < limits::kBatchBytes) {
+    if (at_ == ready_.size()) {
+      if (auto status = refill(); !status.ok()) return status;
+      if (ready_.empty()) break;
     }
-    if (!page_valid_) {
-      if (auto status = read_page(); !status.ok()) return status;
-    }
-    while (in_page_ < page_.extents.size()) {
-      auto& extent = page_.extents[in_page_++];
-      cursor_.address = extent.end();
-      if (!window_.contains(extent.generation) || tier_of(extent.length) != cursor_.tier) continue;
-      batch->bytes += extent.length;
-      batch->extents.push_back(std::move(extent));
-      if (batch->extents.size() >= limits::kBatchExtents || batch->bytes >= limits::kBatchBytes) {
-        break;
-      }
-    }
-    const bool full = batch->extents.size() >= limits::kBatchExtents ||
-                      batch->bytes >= limits::kBatchBytes;
-    batch->tier = cursor_.tier;
-    if (!full && page_.done) {
-      cursor_ = {cursor_.tier + 1, 0};
-      page_valid_ = false;
-      // A batch never spans tiers: what it decides holds for the next tier.
-      if (!batch->extents.empty()) break;
-    } else if (!full) {
-      cursor_.address = std::max(cursor_.address, page_.next);
-      page_valid_ = false;
-    } else {
-      break;
-    }
+    auto& extent = ready_[at_];
+    const std::uint32_t tier = tier_of(extent.length);
+    // A batch never spans tiers: what it decides holds for the next tier.
+    if (!batch->extents.empty() && batch->tier != tier) break;
+    batch->tier = tier;
+    batch->bytes += extent.length;
+    batch->next_address = extent.end();
+    batch->extents.push_back(std::move(extent));
+    ++at_;
   }
   if (batch->extents.empty()) return BatchPtr();
   batch->number = batches_++;
-  batch->next_address = cursor_.address;
   return batch;
 }
 

@@ -192,7 +192,7 @@ bool MatchStage::consider(const FingerprintedExtent& victim, std::uint32_t at,
     if (window_loads_ == 0) return true;
     --window_loads_;
   }
-  if (cache_.at(address) != victim.blocks[at]) return false;
+  if (cache_.fresh_at(address) != victim.blocks[at]) return false;
   const btrfs::Extent* found = cache_.extent_at(address);
   if (found == nullptr) return false;
   if (roles_.going(found->address) || (settled_only_ && !settled(*found))) return true;

@@ -144,10 +144,15 @@ LocalityCache::Window& LocalityCache::fresh_window_for(std::uint64_t address) {
 }
 
 Fingerprint LocalityCache::at(std::uint64_t address) {
-  Window& window = window_for(address);
-  const std::uint64_t index = (address - window.base) / block_;
-  if (window.blocks[index] != kNoFingerprint) return window.blocks[index];
-  return fresh_window_for(address).blocks[index];
+  const Window& window = window_for(address);
+  return window.blocks[(address - window.base) / block_];
+}
+
+Fingerprint LocalityCache::fresh_at(std::uint64_t address) {
+  const Fingerprint known = at(address);
+  if (known != kNoFingerprint) return known;
+  const Window& window = fresh_window_for(address);
+  return window.blocks[(address - window.base) / block_];
 }
 
 const btrfs::Extent* LocalityCache::extent_at(std::uint64_t address) {

@@ -14,16 +14,25 @@ STOP_SECONDS = 2  # a signal ends a run within this time
 class StopAndResume(harness.FilesystemTest):
 
     size = 1024 * harness.MIB
-    FILES = 4000
-    LENGTH = 32 * KIB
+    FILES = 8000  # sharing takes some 0.1 ms a file: long enough to be stopped half-way
+    LENGTH = 12 * KIB
+
+    @classmethod
+    def setUpClass(cls):
+        harness.require_filesystem()
+        cls.template = harness.LoopFilesystem(cls.size, cls.mkfs_options, cls.mount_options)
+        cls.addClassCleanup(cls.template.destroy)
+        cls.template.create()
+        for i in range(cls.FILES):  # each content twice, so half of the space can go
+            cls.template.write(f"{i % 50}/{i}", harness.content(i // 2, cls.LENGTH), flush=False)
+        cls.full = cls.template.settled_used()
+        cls.before = harness.snapshot(cls.template.mnt)
+        cls.template.detach()
 
     def setUp(self):
-        super().setUp()
-        for i in range(self.FILES):  # each content twice, so half of the space can go
-            self.fs.write(f"{i % 50}/{i}", harness.content(i // 2, self.LENGTH), flush=False)
-        self.full = self.fs.settled_used()
-        self.before = harness.snapshot(self.fs.mnt)
-        self.fs.remount()
+        self.fs = harness.LoopFilesystem(self.size, self.mkfs_options, self.mount_options)
+        self.addCleanup(self.fs.destroy)
+        self.fs.create(copy_of=self.template)
 
     def stopped_run(self, number, delay=0.1):
         """Starts a run, signals it once its table is there, and returns the report."""

@@ -287,7 +287,8 @@ class LoopFilesystem:
     def __exit__(self, *_):
         self.destroy()
 
-    def create(self):
+    def create(self, copy_of=None):
+        """Makes the image, or copies it from an unmounted filesystem, and mounts it."""
         _live.append(self)
         self.folder = tempfile.mkdtemp(prefix=f"skep-test-{os.getpid()}-", dir=scratch_base())
         os.chmod(self.folder, 0o755)
@@ -295,9 +296,12 @@ class LoopFilesystem:
         self.mnt = os.path.join(self.folder, "mnt")
         self.state = os.path.join(self.folder, "state")
         os.mkdir(self.mnt)
-        with open(self.image, "wb") as image:
-            image.truncate(self.size)
-        command("mkfs.btrfs", "-q", *self.mkfs_options, self.image)
+        if copy_of:
+            command("cp", "--sparse=always", copy_of.image, self.image)
+        else:
+            with open(self.image, "wb") as image:
+                image.truncate(self.size)
+            command("mkfs.btrfs", "-q", *self.mkfs_options, self.image)
         self.attach()
         self.mount()
         return self
@@ -320,6 +324,12 @@ class LoopFilesystem:
             command("umount", self.mnt)
         except HarnessError as error:
             raise HarnessError(f"{error}; open: {self.holders()}") from None
+
+    def detach(self):
+        """Leaves the image for others to copy."""
+        self.unmount()
+        command("losetup", "-d", self.loop)
+        self.loop = None
 
     def remount(self, options=None):
         """Unmounts and mounts again: caches are cold, and everything comes from the device."""

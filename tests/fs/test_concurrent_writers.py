@@ -101,12 +101,13 @@ class ConcurrentWriters(FilesystemTest):
     def check(self, *operations):
         """Two runs, from empty state each, while a writer changes some of the duplicates."""
         quiet, busy = [], []
-        for i in range(600):
+        for i in range(450):
             busy_one = i % 15 == 0
             for copy in range(3):
                 name = f"{'busy' if busy_one else 'quiet'}/{i}.{copy}"
-                self.fs.write(name, content(i, (3 * i % 60 + 1) * BLOCK + i))
+                self.fs.write(name, content(i, (3 * i % 60 + 1) * BLOCK + i), flush=False)
                 (busy if busy_one else quiet).append(name)
+        self.fs.sync()
         before = harness.snapshot(self.fs.path("quiet"))
         writers = [Writer(self.fs, busy[half::2], operations + ("flush",), seed=half)
                    for half in range(2)]
@@ -155,7 +156,7 @@ class ConcurrentAdministration(FilesystemTest):
         self.fs.subvolume("data")
         for i in range(300):
             for copy in range(2):
-                self.fs.write(f"data/{i}.{copy}", content(i, 64 * KIB + i))
+                self.fs.write(f"data/{i}.{copy}", content(i, 64 * KIB + i), flush=False)
 
     def while_running(self, change):
         """Calls `change` with a growing number for as long as a run takes; returns the report."""

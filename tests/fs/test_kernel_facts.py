@@ -69,11 +69,13 @@ class Sharing(FilesystemTest):
                 dedupe_range(source, 0, BLOCK, [(target, 0)] * 128)
             self.assertEqual(caught.exception.errno, errno.ENOMEM)
 
-    def test_immutable_files_are_refused(self):
+    def test_immutable_files_are_refused_as_targets_and_serve_as_sources(self):
         first = self.fs.write("first", content(1, MIB))
         second = self.fs.write("second", content(1, MIB))
         harness.set_flags(second, harness.FS_IMMUTABLE_FL)
         self.assertEqual(self.share(first, 0, MIB, second).status, -errno.EPERM)
+        self.assertEqual(self.share(second, 0, MIB, first), (0, MIB))
+        self.assert_shared("first", "second")
 
     def test_checksummed_and_nocow_files_do_not_share(self):
         first = self.fs.write("first", content(1, MIB))

@@ -60,21 +60,24 @@ class BatchSource {
 
 class Crawl final : public BatchSource {
  public:
-  // `census` lets it leave out tiers without extents.
+  // `census` lets it leave out tiers without extents, and gather tiers with few in one walk.
   Crawl(btrfs::Filesystem& fs, Window window, Cursor start, const Census& census);
-
   absl::StatusOr<BatchPtr> next() override;
 
  private:
-  absl::Status read_page();
+  bool wants(const btrfs::Extent& extent) const;
+  absl::Status gather(std::uint32_t end_tier);
+  absl::Status refill();
 
   btrfs::Filesystem& fs_;
   const Window window_;
   const Census census_;
-  Cursor cursor_;
-  btrfs::ExtentPage page_;
-  std::size_t in_page_ = 0;
-  bool page_valid_ = false;
+  const Cursor start_;
+  std::uint32_t tier_;        // being walked, the first of those that are
+  std::uint64_t address_ = 0;  // where the walk of a single tier goes on
+  bool walk_done_ = false;
+  std::vector<btrfs::Extent> ready_;  // by tier and address, from at_ on
+  std::size_t at_ = 0;
   std::uint64_t batches_ = 0;
 };
 

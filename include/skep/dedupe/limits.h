@@ -12,6 +12,8 @@ namespace skep::dedupe::limits {
 // prompt; 16 MiB of small extents or one large extent keeps fingerprints under 256 KiB.
 inline constexpr std::size_t kBatchExtents = 256;
 inline constexpr std::uint64_t kBatchBytes = 16ULL << 20;
+// Tiers that together have no more extents are gathered in one walk and sorted; 104 bytes each.
+inline constexpr std::uint64_t kGatherExtents = 16'384;
 // Batches between crawl and settle: readahead runs that far ahead of sharing.
 inline constexpr std::size_t kBatchesInFlight = 6;
 

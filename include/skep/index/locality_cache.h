@@ -40,6 +40,8 @@ class LocalityCache {
   // Of the block at `address`; loads its window. kNoFingerprint where there is none, also after an
   // error of the kernel (counted in errors()).
   Fingerprint at(std::uint64_t address);
+  // The same, but a window that does not know the address is read anew when extents may have come.
+  Fingerprint fresh_at(std::uint64_t address);
   // The extent that holds `address`, or null. Loads the window. Valid until the next call.
   const btrfs::Extent* extent_at(std::uint64_t address);
 
@@ -50,8 +52,7 @@ class LocalityCache {
 
   // Blocks of an extent that is about to go: found no more.
   void forget(std::uint64_t address, std::uint64_t length);
-  // Windows loaded before this call are read anew when they do not know an address: new extents
-  // may have come.
+  // Windows loaded before this call are read anew when fresh_at() misses in them.
   void expect_changes() { ++epoch_; }
 
   std::uint64_t windows_loaded() const { return windows_loaded_; }

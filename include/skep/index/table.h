@@ -4,7 +4,7 @@
 // man/skep-state.5 specifies it byte by byte.
 //
 // A cell has 8 bytes: 42 bits of block address (16 PiB at 4 KiB a block) and a tag of 22 bits of
-// the fingerprint. A bucket is a page of 512 cells. 64 MiB hold 8.4 million cells: all blocks of
+// the fingerprint. A bucket is a page of 512 cells, 64 cache lines of 8. 64 MiB hold 8.4 million cells: all blocks of
 // 28 GiB at 7/8 full, or, since one entry a megabyte is enough where data has locality (see
 // LocalityCache), 7 TiB. When the table fills, the sampling level rises: only fingerprints whose
 // `level` low bits are zero stay, and half of the cells go. Both copies of a block make the same
@@ -72,7 +72,7 @@ class Table {
   // Ignores fingerprints that are not sampled. Raises the level when the table is 7/8 full.
   void insert(Fingerprint fingerprint, std::uint64_t address);
   void erase(Fingerprint fingerprint, std::uint64_t address);
-  // Moves the cell to the front of its bucket: what proves useful is evicted last.
+  // Moves the cell before its equals: what proves useful is found first and evicted last.
   void promote(Fingerprint fingerprint, std::uint64_t address);
 
   struct Usage {
