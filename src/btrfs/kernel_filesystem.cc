@@ -224,7 +224,10 @@ absl::StatusOr<std::vector<LogicalRef>> KernelFilesystem::logical_ino(std::uint6
     if (total > limit) {
       return absl::ResourceExhaustedError(fmt::format("{}: {} references", name(), total));
     }
-    if (head->elem_missed != 0 && bytes < kMaxBuffer) {
+    if (head->elem_missed != 0 && bytes >= kMaxBuffer) {
+      return absl::ResourceExhaustedError(fmt::format("{}: over {} references", name(), got));
+    }
+    if (head->elem_missed != 0) {
       // Room for some more: references may be added between two calls.
       bytes = std::min(kMaxBuffer, sizeof *head + (total + 16) * 24);
       continue;

@@ -56,6 +56,9 @@ void add_run(CLI::App& app, RunCommand& command, bool& once) {
   app.add_option("--max-copy-ratio", options.engine.max_copy_ratio,
                  "Most bytes copied for each byte freed")
       ->check(CLI::Range(0.0, 100.0))
+      ->check([](const std::string& text) {
+        return text.find_first_of("nN") == std::string::npos ? "" : text + " is no number";
+      })
       ->capture_default_str()
       ->type_name("RATIO");
   app.add_flag("--json", command.json, "Print the summary as one JSON object");
@@ -69,7 +72,6 @@ int parse_and_run(int argc, char** argv) {
                "files share one copy.",
                "skep");
   app.set_version_flag("--version", "skep " SKEP_VERSION);
-  app.require_subcommand(1);
   RunCommand command;
   bool once = false;
   CLI::App* run_app = app.add_subcommand("run", "Deduplicate a mounted filesystem");
@@ -80,6 +82,10 @@ int parse_and_run(int argc, char** argv) {
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
     fmt::print(stderr, "skep: {}; see 'skep{} --help'\n", e.what(), run_app->parsed() ? " run" : "");
+    return service::kExitUsage;
+  }
+  if (!run_app->parsed()) {
+    fmt::print(stderr, "skep: a command is required; see 'skep --help'\n");
     return service::kExitUsage;
   }
   if (!once) {

@@ -6,7 +6,10 @@
 #include <spdlog/spdlog.h>
 
 #include <atomic>
+#include <cerrno>
 #include <csignal>
+#include <cstdio>
+#include <cstring>
 #include <memory>
 #include <optional>
 
@@ -58,6 +61,10 @@ int run(const RunCommand& command) {
   const std::string& mount = command.options.mount;
   fmt::print("{}", command.json ? summary_json(mount, result.summary, progress.counters)
                                 : summary_text(mount, result.summary, progress.counters));
+  if (std::fflush(stdout) != 0) {
+    spdlog::error("writing the summary: {}", std::strerror(errno));
+    return service::kExitFailed;
+  }
   if (command.verbose) {
     progress.counters.for_each([](std::string_view name, std::uint64_t value) {
       spdlog::debug("{} {}", name, value);

@@ -20,7 +20,7 @@ constexpr auto kVerdicts = static_cast<std::size_t>(Verdict::kCount);
 const char* explain(Verdict verdict) {
   switch (verdict) {
     case Verdict::kUnique:
-      return "nothing of it is stored elsewhere";
+      return "next to nothing of it is stored elsewhere";
     case Verdict::kKeeper:
       return "the copy that stays";
     case Verdict::kNoChecksum:

@@ -267,8 +267,6 @@ void Application::share_group(btrfs::File& source, std::uint64_t offset,
       differing_.push_back(task);
     } else if (verdicts[i] != Verdict::kFreed) {
       fail(task.plan, verdicts[i]);
-    } else if (task.kind == SourceKind::kZero) {
-      counters_.bytes_zero += task.length;
     }
   }
 }
@@ -373,6 +371,8 @@ void Application::report() {
     outcome.victim = std::move(plan.victim);
     outcome.copied_bytes = outcome.begun ? plan.copied_bytes : 0;
     outcome.duplicate_bytes = plan.duplicate_bytes;
+    outcome.zero_bytes = plan.zero_bytes;
+    outcome.fragments = plan.fragments;
     outcome.price_bytes = plan.price_bytes;
     outcome.keepers = std::move(plan.keepers);
     batch_.outcomes.push_back(std::move(outcome));

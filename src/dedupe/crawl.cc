@@ -116,9 +116,9 @@ absl::StatusOr<BatchPtr> Crawl::next() {
 
 absl::StatusOr<BatchPtr> Revisit::next() {
   auto batch = std::make_shared<Batch>();
-  while (at_ < addresses_.size() && batch->extents.size() < limits::kBatchExtents &&
+  while (at_ < deferred_.size() && batch->extents.size() < limits::kBatchExtents &&
          batch->bytes < limits::kBatchBytes) {
-    const std::uint64_t address = addresses_[at_++];
+    const std::uint64_t address = deferred_[at_++].address;
     auto page = fs_.extents(address, address, 4096);
     if (!page.ok()) return page.status();
     if (page->extents.empty()) continue;

@@ -178,6 +178,29 @@ void Engine::Flow::run(BatchSource& source, const std::function<void(Cursor)>& s
   s.roles.forget_keepers();
 }
 
+// Extents that were keepers when the crawl met them: each round may free some, whose keepers are
+// then for the next. What is left after the last round stays.
+void Engine::revisit(Window window, const std::atomic<bool>& stop, PassResult& result) {
+  Shared& s = *shared_;
+  result.reached = {kTierMinBytes.size(), 0};
+  std::vector<Roles::Deferred> deferred = s.roles.take_deferred();
+  for (int i = 0; i < limits::kRevisits && result.complete && !deferred.empty(); ++i) {
+    const std::uint64_t gone = s.counters.bytes_gone;
+    Flow flow(s, window, result.reached, stop);
+    Revisit source(s.fs, std::move(deferred));
+    flow.run(source, [](Cursor) {});
+    result.status = flow.error.status();
+    result.complete = flow.go_on();
+    deferred = s.roles.take_deferred();
+    if (s.counters.bytes_gone == gone) break;
+  }
+  for (const auto& extent : deferred) {
+    ++s.counters.extents_scanned;
+    s.counters.bytes_scanned += extent.length;
+    s.counters.leave(Verdict::kKeeper, extent.length);
+  }
+}
+
 PassResult Engine::run_pass(Window window, Cursor start, const Census& census,
                             const std::atomic<bool>& stop, std::function<void(Cursor)> settled) {
   Shared& s = *shared_;
@@ -195,18 +218,7 @@ PassResult Engine::run_pass(Window window, Cursor start, const Census& census,
       result.complete = flow.go_on();
       result.reached = flow.settle.cursor();
     }
-    const Cursor end{kTierMinBytes.size(), 0};
-    for (int i = 0; i < limits::kRevisits && result.complete; ++i) {
-      auto deferred = s.roles.take_deferred();
-      if (deferred.empty()) break;
-      Flow flow(s, window, end, stop);
-      Revisit revisit(s.fs, std::move(deferred));
-      flow.run(revisit, [](Cursor) {});
-      result.status = flow.error.status();
-      result.complete = flow.go_on();
-      result.reached = end;
-    }
-    if (result.complete) result.reached = end;
+    if (result.complete) revisit(window, stop, result);
   });
   return result;
 }

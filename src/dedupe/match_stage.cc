@@ -22,8 +22,8 @@ constexpr double kSettledEnough = 0.25;
 // An extent whose dead space is not known yet may copy less than it seems: it is looked at when it
 // comes within this factor of the ratio.
 constexpr double kDeadSpaceHope = 4;
-// Staying wins over going when it frees as much within 1/32: large extents stay large.
-constexpr std::uint64_t kStayMargin = 32;
+// An extent of which less than this part is stored elsewhere counts as unique.
+constexpr std::size_t kNextToNothing = 512;
 // An extent that can go lets others go in its place when it would copy more than this part of what
 // it shares, and they free all but this part of it.
 constexpr std::uint64_t kSwapMargin = 16;
@@ -52,11 +52,12 @@ void MatchStage::run(Batch& batch) {
 void MatchStage::take_up(FingerprintedExtent extent, Batch& batch, bool may_swap) {
   if (roles_.is_keeper(extent.extent.address)) {
     // It has references that nobody can name before the next commit.
-    roles_.defer(extent.extent.address);
+    if (roles_.defer(extent.extent.address, extent.extent.length)) return;
+    count_scanned(extent.extent);
+    batch.left.push_back({extent.extent, Verdict::kKeeper});
     return;
   }
-  ++counters_.extents_scanned;
-  counters_.bytes_scanned += extent.extent.length;
+  count_scanned(extent.extent);
   Match match = this->match(std::move(extent));
   match.verdict = decide(match);
   const std::vector<FingerprintedExtent> smaller =
@@ -74,6 +75,11 @@ void MatchStage::take_up(FingerprintedExtent extent, Batch& batch, bool may_swap
     take_up(swapped, batch, false);
   }
   stays_ = 0;
+}
+
+void MatchStage::count_scanned(const btrfs::Extent& extent) {
+  ++counters_.extents_scanned;
+  counters_.bytes_scanned += extent.length;
 }
 
 // The extents that shall go in the place of `match.victim`, which then stays; empty for no swap.
@@ -95,7 +101,7 @@ Match MatchStage::match(FingerprintedExtent victim) {
   out.victim = std::move(victim);
   const auto& blocks = out.victim.blocks;
   const auto count = static_cast<std::uint32_t>(blocks.size());
-  unsettled_blocks_ = 0;
+  used_keeper_ = 0;
   window_loads_ = 16 + count / 4;
   counters_.fingerprints += count;
   find_runs(out.victim, 0, count, true, out.runs);
@@ -113,7 +119,7 @@ Match MatchStage::match(FingerprintedExtent victim) {
     at = run.first + run.blocks;
   }
   find_runs(out.victim, at, count, false, more);
-  for (const Run& run : more) unsettled_blocks_ += run.blocks;
+  for (const Run& run : more) out.staying_frees_blocks += run.blocks;
   out.runs.insert(out.runs.end(), more.begin(), more.end());
   std::sort(out.runs.begin(), out.runs.end(),
             [](const Run& a, const Run& b) { return a.first < b.first; });
@@ -136,6 +142,7 @@ void MatchStage::find_runs(const FingerprintedExtent& victim, std::uint32_t firs
       continue;
     }
     out.push_back(best.run);
+    used_keeper_ = best.run.keeper.address;
     at = covered = best.run.first + best.run.blocks;
   }
 }
@@ -199,11 +206,12 @@ bool MatchStage::consider(const FingerprintedExtent& victim, std::uint32_t at,
   const Keeper keeper{found->address, found->length};
   Candidate candidate;
   candidate.refs = found->refs;
+  candidate.in_use = found->address == used_keeper_ || roles_.is_keeper(found->address);
   candidate.run = extend(victim, at, covered, end, address, keeper);
   const auto rank = [](const Candidate& c) {
     // A crowded keeper costs more to resolve than a second copy of it is worth.
     const bool crowded = c.refs > limits::kKeeperCrowded;
-    return std::tuple(c.run.blocks != 0 && !crowded, c.run.blocks, ~c.refs);
+    return std::tuple(c.run.blocks != 0 && !crowded, c.run.blocks, c.in_use, ~c.refs);
   };
   if (candidate.run.blocks != 0 && rank(candidate) > rank(best)) best = candidate;
   return true;
@@ -250,9 +258,10 @@ Verdict MatchStage::decide(const Match& match) const {
   if (blocks.empty()) return Verdict::kNoChecksum;
   std::uint64_t shared = match.zero_blocks;
   for (const Run& run : match.runs) shared += run.blocks;
-  if (shared == 0) return Verdict::kUnique;
-  const std::uint64_t staying_frees = unsettled_blocks_;
-  if (shared <= staying_frees + staying_frees / kStayMargin) return Verdict::kKeeper;
+  // A lone block or two of a long extent are more likely strangers with an equal checksum.
+  if (shared <= blocks.size() / kNextToNothing) return Verdict::kUnique;
+  const bool covered = blocks.size() - shared <= blocks.size() / kSwapMargin;
+  if (covered && !going_frees_more(shared, match.staying_frees_blocks)) return Verdict::kKeeper;
   const double copied = static_cast<double>(blocks.size() - shared);
   const double most = options_.max_copy_ratio * kDeadSpaceHope * static_cast<double>(shared);
   if (copied > most) return Verdict::kCopyRatio;

@@ -183,7 +183,9 @@ bool PlanBuilder::build(ReplacementPlan& plan) {
   source_runs();
   source_zeros();
   for (std::size_t i = 0; i < sources_.size(); ++i) {
-    if (sources_[i].set && needed_[i]) ++shared_blocks_;
+    if (!sources_[i].set || !needed_[i]) continue;
+    ++shared_blocks_;
+    if (sources_[i].kind == SourceKind::kZero) plan.zero_bytes += block_;
   }
   copy_rest(plan);
   for (const Reference& reference : references_) {
@@ -194,6 +196,7 @@ bool PlanBuilder::build(ReplacementPlan& plan) {
     if (tail.source.kind == SourceKind::kFile) ++shared_blocks_;
   }
   plan.duplicate_bytes = shared_blocks_ * block_;
+  plan.fragments = plan.shares.size() - std::min(plan.shares.size(), references_.size());
   return true;
 }
 

@@ -89,6 +89,10 @@ std::optional<PlanStage::Draft> PlanStage::draft(Match match, Batch& batch) {
     return std::nullopt;
   }
   out.gain_bytes = length - copied;
+  if (!going_frees_more(out.gain_bytes, match.staying_frees_blocks * block_)) {
+    refuse(match, resolved.references, Verdict::kKeeper, batch);
+    return std::nullopt;
+  }
   out.needs = p_.price.needs(resolved.references, out.plan.shares.size());
   out.references = std::move(resolved.references);
   out.plan.keepers = match.keepers;

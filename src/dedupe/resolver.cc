@@ -41,8 +41,12 @@ Verdict add(const btrfs::Extent& extent, btrfs::FileKey file, const btrfs::FileM
     out.push_back({file, item.file_offset, item.extent_offset, item.length, map.inode.size});
   }
   if (!found) return Verdict::kChanged;
-  const Verdict of_inode = judge(map.inode);
-  return of_inode != Verdict::kFreed ? of_inode : verdict;
+  return verdict != Verdict::kFreed ? verdict : judge(map.inode);
+}
+
+// An immutable file cannot be a target, but is a fine source.
+bool readable(Verdict verdict) {
+  return verdict == Verdict::kFreed || verdict == Verdict::kImmutable;
 }
 
 }  // namespace
@@ -161,7 +165,7 @@ std::vector<Reference> Resolver::inline_references(const btrfs::Extent& extent, 
   for (const auto& ref : extent.data_refs) {
     if (out.size() >= limit) break;
     auto one = from_data_ref(extent, ref);
-    if (one.verdict != Verdict::kFreed && one.verdict != Verdict::kChanged) continue;
+    if (!readable(one.verdict) && one.verdict != Verdict::kChanged) continue;
     out.insert(out.end(), one.references.begin(), one.references.end());
   }
   return out;
@@ -173,12 +177,20 @@ std::vector<Reference> Resolver::references_at(const btrfs::Extent& extent,
   if (!found.ok()) return {};
   Resolved out;
   if (found->size() > limits::kKeeperReferences) found->resize(limits::kKeeperReferences);
+  const std::uint64_t offset_in_extent = address - extent.address;
   for (const auto& ref : *found) {
     if (!btrfs::is_subvolume(ref.root)) continue;
-    Resolved one;
-    add_references(extent, {ref}, one);
-    if (one.verdict != Verdict::kFreed) continue;
-    out.references.insert(out.references.end(), one.references.begin(), one.references.end());
+    // What came back is the block's offset in the file; the item begins at most as far before it as
+    // the extent before the block.
+    const btrfs::FileKey file{ref.root, ref.inode};
+    auto map = fs_.file_map(file, ref.offset - std::min(ref.offset, offset_in_extent),
+                            ref.offset + 1);
+    if (!map.ok()) continue;
+    std::erase_if(map->extents, [&](const auto& item) {
+      return item.file_offset + item.length <= ref.offset;
+    });
+    const std::size_t before = out.references.size();
+    if (!readable(add(extent, file, *map, out.references))) out.references.resize(before);
   }
   return out.references;
 }

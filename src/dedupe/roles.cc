@@ -56,16 +56,21 @@ void Roles::forget_keepers() {
   older_.clear();
 }
 
-void Roles::defer(std::uint64_t address) {
+bool Roles::defer(std::uint64_t address, std::uint64_t length) {
   absl::MutexLock lock(&mutex_);
-  if (deferred_.size() < limits::kDeferred) deferred_.insert(address);
+  if (deferred_.size() >= limits::kDeferred) return false;
+  deferred_.try_emplace(address, length);
+  return true;
 }
 
-std::vector<std::uint64_t> Roles::take_deferred() {
+std::vector<Roles::Deferred> Roles::take_deferred() {
   absl::MutexLock lock(&mutex_);
-  std::vector<std::uint64_t> out(deferred_.begin(), deferred_.end());
+  std::vector<Deferred> out;
+  out.reserve(deferred_.size());
+  for (const auto& [address, length] : deferred_) out.push_back({address, length});
   deferred_.clear();
-  std::sort(out.begin(), out.end());
+  std::sort(out.begin(), out.end(),
+            [](const Deferred& a, const Deferred& b) { return a.address < b.address; });
   return out;
 }
 

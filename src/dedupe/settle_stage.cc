@@ -50,6 +50,8 @@ void SettleStage::settle(const Outcome& outcome) {
   p_.counters.bytes_copied += outcome.copied_bytes;
   if (outcome.verdict == Verdict::kFreed) {
     p_.counters.bytes_duplicate += outcome.duplicate_bytes;
+    p_.counters.bytes_zero += outcome.zero_bytes;
+    p_.counters.fragments += outcome.fragments;
     estimated_price_ += outcome.price_bytes;
     unverified_.push_back(
         {outcome.victim.address, outcome.victim.length, outcome.victim.generation});

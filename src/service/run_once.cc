@@ -41,7 +41,6 @@ class Run {
   absl::Status prepare(dedupe::Window window);
   dedupe::PassResult pass(dedupe::Window window, dedupe::Cursor from);
   absl::Status save();
-  bool stopped() const { return stop_; }
 
   StateDir& state_;
   btrfs::Filesystem& fs_;
@@ -67,8 +66,8 @@ absl::Status Run::save() {
 // Fills the table: with the window's own blocks, so that every extent meets those that come behind
 // it; and with all that went before, when the table is new.
 absl::Status Run::prepare(dedupe::Window window) {
-  const auto stop = [this] { return stopped(); };
-  auto census = dedupe::scan(fs_, fingerprinter_, window, table_, stop);
+  auto census =
+      dedupe::scan(fs_, fingerprinter_, window, table_, [this] { return stop_.load(); });
   if (!census.ok()) return census.status();
   census_ = *census;
   progress_.total_bytes += census_.total_bytes();
@@ -99,7 +98,7 @@ absl::Status Run::make_passes(Summary& summary) {
   if (refill) {
     // Losing the table loses speed, not data: what earlier runs have seen goes back into it.
     auto census = dedupe::scan(fs_, fingerprinter_, {0, checkpoint_.done_generation}, table_,
-                               [this] { return stopped(); });
+                               [this] { return stop_.load(); });
     if (!census.ok()) return census.status();
   }
   for (int i = 0; i < dedupe::limits::kPasses; ++i) {
@@ -113,6 +112,7 @@ absl::Status Run::make_passes(Summary& summary) {
       window = checkpoint_.window;
       from = checkpoint_.cursor;
     }
+    if (stop_) return absl::CancelledError("stopped");
     if (window.to <= window.after) break;
     if (auto status = prepare(window); !status.ok()) return status;
     const std::uint64_t gone = progress_.counters.bytes_gone;
@@ -123,7 +123,7 @@ absl::Status Run::make_passes(Summary& summary) {
     ++summary.passes;
     spdlog::debug("pass {}: {} bytes gone", summary.passes, progress_.counters.bytes_gone - gone);
     if (!result.status.ok()) return result.status;
-    if (!result.complete) return absl::OkStatus();
+    if (!result.complete) return absl::CancelledError("stopped");
     if (!resumed && progress_.counters.bytes_gone == gone) break;
   }
   return absl::OkStatus();
@@ -133,14 +133,11 @@ absl::Status Run::run(Summary& summary) {
   const auto begin = Clock::now();
   auto before = fs_.space();
   auto status = make_passes(summary);
-  if (absl::IsCancelled(status)) status = absl::OkStatus();
-  if (absl::IsResourceExhausted(status)) {
+  if (absl::IsCancelled(status) || absl::IsResourceExhausted(status)) {
     summary.result = Result::kStopped;
-    summary.stop_reason = std::string(message_of(status));
+    summary.stop_reason = absl::IsCancelled(status) ? "stopped by a signal"
+                                                    : std::string(message_of(status));
     status = absl::OkStatus();
-  } else if (checkpoint_.unfinished && status.ok()) {
-    summary.result = Result::kStopped;
-    summary.stop_reason = "stopped by a signal";
   }
   ++checkpoint_.totals.runs;
   if (auto saved = save(); !saved.ok() && status.ok()) status = saved;

@@ -325,11 +325,25 @@ class LoopFilesystem:
         except HarnessError as error:
             raise HarnessError(f"{error}; open: {self.holders()}") from None
 
+    def release_loop(self):
+        """Frees the loop device. The kernel remembers unmounted devices and would refuse an older
+        copy of the same filesystem on another one, so it is told to forget this one. Another
+        process's mount namespace, copied while this was mounted, may keep it busy for a while."""
+        for attempt in range(100):
+            try:
+                command("btrfs", "device", "scan", "--forget", self.loop)
+                break
+            except HarnessError:
+                if attempt == 99:
+                    raise
+                time.sleep(0.05)
+        command("losetup", "-d", self.loop)
+        self.loop = None
+
     def detach(self):
         """Leaves the image for others to copy."""
         self.unmount()
-        command("losetup", "-d", self.loop)
-        self.loop = None
+        self.release_loop()
 
     def remount(self, options=None):
         """Unmounts and mounts again: caches are cold, and everything comes from the device."""
@@ -496,13 +510,12 @@ class LoopFilesystem:
         checked = subprocess.run(["btrfs", "check", "--readonly", self.image], capture_output=True,
                                  text=True)
         assert checked.returncode == 0, f"btrfs check: {checked.stdout}\n{checked.stderr}"
-        command("losetup", "-d", self.loop)
+        self.release_loop()
         for _ in range(100):  # detaching is finished by whoever closes the device last
             if not self.leftovers():
                 break
             time.sleep(0.05)
         assert not self.leftovers(), self.leftovers()
-        self.loop = None
         self.destroy()
 
     def leftovers(self):
@@ -536,6 +549,7 @@ class LoopFilesystem:
             for mount_point in reversed(mounts):
                 quietly("umount", mount_point)
         if self.loop:
+            quietly("btrfs", "device", "scan", "--forget", self.loop)
             quietly("losetup", "-d", self.loop)
             self.loop = None
         if self.folder:
@@ -635,7 +649,7 @@ def main():
     result = unittest.main(module="__main__", exit=False).result
     if not result.wasSuccessful():
         sys.exit(1)
-    if result.testsRun and len(result.skipped) >= result.testsRun:
+    if result.skipped and len(result.skipped) >= result.testsRun:
         print(f"skipped: {result.skipped[0][1]}")
         sys.exit(SKIPPED)
     sys.exit(0)

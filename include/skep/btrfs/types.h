@@ -88,7 +88,8 @@ struct FileMap {
   std::vector<FileExtent> extents;
 };
 
-// One answer of LOGICAL_INO_V2. `offset` is the key offset of the file extent item.
+// One answer of LOGICAL_INO_V2. `offset` is the key offset of the file extent item when all of an
+// extent was asked for, and the block's own offset in the file when one block was.
 struct LogicalRef {
   std::uint64_t inode = 0;
   std::uint64_t offset = 0;

@@ -28,7 +28,7 @@ struct Counters {
   Count bytes_duplicate = 0;    // blocks of victims that are stored elsewhere, zeros included
   Count bytes_gone = 0;         // lengths of extents whose item is verified to be gone
   Count bytes_copied = 0;       // remnants
-  Count bytes_zero = 0;         // turned into holes
+  Count bytes_zero = 0;         // of bytes_duplicate, those that became holes
   Count bytes_read_asked = 0;   // read ahead or read
   Count bytes_progress = 0;     // of the pass: extents that are settled
   Count fingerprints = 0;       // blocks looked up
@@ -43,7 +43,7 @@ struct Counters {
   Count share_ranges = 0;       // ranges in them
   Count share_differs = 0;      // ranges that were not equal
   Count share_retries = 0;      // EAGAIN
-  Count fragments = 0;          // file extents made, less those replaced
+  Count fragments = 0;          // file extents made, less those replaced; holes count as one
   Count commits = 0;            // transactions committed to verify
   Count not_gone = 0;           // extents whose references were replaced, and that are still there
   Count nanos_match = 0, nanos_plan = 0, nanos_prefetch = 0, nanos_share = 0, nanos_settle = 0;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "skep/btrfs/filesystem.h"
+#include "skep/dedupe/roles.h"
 #include "skep/dedupe/types.h"
 
 namespace skep::dedupe {
@@ -85,13 +86,13 @@ class Crawl final : public BatchSource {
 // them. Everything else counts as passed by.
 class Revisit final : public BatchSource {
  public:
-  Revisit(btrfs::Filesystem& fs, std::vector<std::uint64_t> addresses)
-      : fs_(fs), addresses_(std::move(addresses)) {}
+  Revisit(btrfs::Filesystem& fs, std::vector<Roles::Deferred> extents)
+      : fs_(fs), deferred_(std::move(extents)) {}
   absl::StatusOr<BatchPtr> next() override;
 
  private:
   btrfs::Filesystem& fs_;
-  const std::vector<std::uint64_t> addresses_;
+  const std::vector<Roles::Deferred> deferred_;
   std::size_t at_ = 0;
   std::uint64_t batches_ = 0;
 };

@@ -52,6 +52,7 @@ class Engine {
  private:
   struct Shared;
   struct Flow;
+  void revisit(Window window, const std::atomic<bool>& stop, PassResult& result);
   std::unique_ptr<Shared> shared_;
 };
 

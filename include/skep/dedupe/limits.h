@@ -39,7 +39,7 @@ inline constexpr std::size_t kRememberedKeepers = 1 << 18;
 // Keepers that are looked at once more after a commit; 12 bytes each.
 inline constexpr std::size_t kDeferred = 1 << 17;
 // Rounds of that after a pass.
-inline constexpr int kRevisits = 2;
+inline constexpr int kRevisits = 4;
 // Smaller extents that a larger one replaces, taken up at once.
 inline constexpr std::size_t kSwaps = 256;
 

@@ -8,7 +8,8 @@
 //   3. Settled are extents that stay: the crawl has gone by them, or they are keepers already.
 //      They are asked first, and when they cover nearly all, they alone: an unsettled extent that
 //      becomes a keeper for a few blocks cannot go any more. Else the extent goes when that frees
-//      more than staying and letting the unsettled ones go to it would.
+//      more than staying and letting the unsettled ones go to it would. What is not covered may be
+//      dead space, which going frees too: then the plan stage, which sees references, decides.
 //   4. An extent that covers smaller, settled ones whole takes their place when it stays, or when
 //      that frees as much with less to copy: they are taken up at once as victims (role swap).
 //
@@ -45,9 +46,11 @@ class MatchStage {
  private:
   struct Candidate {
     Run run;
+    bool in_use = false;  // a keeper already: better one keeper than two
     std::uint64_t refs = 0;
   };
   void take_up(FingerprintedExtent extent, Batch& batch, bool may_swap);
+  void count_scanned(const btrfs::Extent& extent);
   Match match(FingerprintedExtent victim);
   // Runs of blocks [first, end) that no run covers yet.
   void find_runs(const FingerprintedExtent& victim, std::uint32_t first, std::uint32_t end,
@@ -78,9 +81,9 @@ class MatchStage {
   const std::uint64_t block_;
   Cursor position_;                 // of the extent being matched
   std::uint64_t window_loads_ = 0;  // still allowed for this extent
+  std::uint64_t used_keeper_ = 0;  // by the last run
   bool settled_only_ = false;
   std::uint64_t stays_ = 0;  // address of the extent for which others are swapped; it is settled
-  std::uint64_t unsettled_blocks_ = 0;
   std::atomic<bool> changes_ = false;
 };
 

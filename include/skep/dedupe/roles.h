@@ -37,9 +37,13 @@ class Roles {
   void forget_keepers() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // To be looked at once more after the next commit. Bounded: what does not fit stays as it is.
-  void defer(std::uint64_t address) ABSL_LOCKS_EXCLUDED(mutex_);
-  // In ascending order; empties the list.
-  std::vector<std::uint64_t> take_deferred() ABSL_LOCKS_EXCLUDED(mutex_);
+  // False when it did not fit.
+  bool defer(std::uint64_t address, std::uint64_t length) ABSL_LOCKS_EXCLUDED(mutex_);
+  struct Deferred {
+    std::uint64_t address = 0, length = 0;
+  };
+  // By ascending address; empties the list.
+  std::vector<Deferred> take_deferred() ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   mutable absl::Mutex mutex_;
@@ -48,7 +52,7 @@ class Roles {
   // Two generations of memory: when `recent_` is full it becomes `older_`.
   absl::flat_hash_set<std::uint64_t> recent_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_set<std::uint64_t> older_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_set<std::uint64_t> deferred_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::uint64_t, std::uint64_t> deferred_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace skep::dedupe

@@ -52,6 +52,12 @@ struct Keeper {
   std::uint64_t length = 0;
 };
 
+// Staying wins over going when it frees as much within 1/32: large extents stay large. In any one
+// unit.
+constexpr bool going_frees_more(std::uint64_t going, std::uint64_t staying) {
+  return going > staying + staying / 32;
+}
+
 // `blocks` blocks of the victim from `first` equal those at `source`, inside `keeper`.
 struct Run {
   std::uint32_t first = 0;
@@ -64,6 +70,8 @@ struct Match {
   FingerprintedExtent victim;
   std::vector<Run> runs;  // ascending, not overlapping
   std::uint32_t zero_blocks = 0;       // outside the runs
+  // Blocks that others would free by going to this one, did it stay: going must free more.
+  std::uint64_t staying_frees_blocks = 0;
   std::vector<std::uint64_t> keepers;  // pinned, each once
   // kFreed: go on to plan. Everything else: why it is left alone.
   Verdict verdict = Verdict::kUnique;
@@ -111,6 +119,8 @@ struct ReplacementPlan {
   std::vector<std::uint64_t> keepers;  // extents it shares with, pinned until it is settled
   std::uint64_t copied_bytes = 0;      // blocks
   std::uint64_t duplicate_bytes = 0;
+  std::uint64_t zero_bytes = 0;   // of them, those that become holes
+  std::uint64_t fragments = 0;    // file extents more than now, at least
   std::uint64_t price_bytes = 0;  // estimated growth of metadata, as on disk
 };
 
@@ -132,6 +142,8 @@ struct Outcome {
   bool begun = true;  // false: dropped untouched, because a stop was asked for
   std::uint64_t copied_bytes = 0;
   std::uint64_t duplicate_bytes = 0;
+  std::uint64_t zero_bytes = 0;
+  std::uint64_t fragments = 0;
   std::uint64_t price_bytes = 0;
   std::vector<std::uint64_t> keepers;
 };

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: MIT
+// usage: skep_engine_properties SCENARIO...
+//
+// What holds after any run of the engine over a random filesystem: every file reads as before, or
+// as its user wrote it meanwhile; no invariant of the filesystem is broken; the run ends; the
+// accounting adds up. Scenarios:
+//   quiet    nothing else happens: accounts are exact, and a second run finds nothing to do
+//   collisions   the same, where blocks differ although their checksums are equal
+//   faults   the kernel fails in all the ways that the twin knows; afterwards, without faults, a
+//   run
+//            completes
+//   changes  users change files while it runs, with and without faults
+//   stops    the run is stopped again and again, and resumed, with its table or a new one
+//
+// SKEP_SEED=N runs one case, that of seed N; SKEP_BUDGET_SECONDS says how long each scenario makes
+// up new ones (4). The seed of a case that fails is printed.
+#include <fmt/format.h>
+
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "engine_run.h"
+#include "random_filesystem.h"
+
+namespace skep::property {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using dedupe::Counters;
+using dedupe::Verdict;
+
+// A case takes some 30 ms, under sanitizers a second.
+constexpr auto kHangs = std::chrono::seconds(120);
+
+// Ends the program, with the seed, when a case takes too long.
+class Watchdog {
+ public:
+  explicit Watchdog(std::string what) : thread_([this, what = std::move(what)] { watch(what); }) {}
+  ~Watchdog() {
+    {
+      const std::lock_guard lock(mutex_);
+      done_ = true;
+    }
+    wake_.notify_all();
+    thread_.join();
+  }
+  Watchdog(const Watchdog&) = delete;
+  Watchdog& operator=(const Watchdog&) = delete;
+
+ private:
+  void watch(const std::string& what) {
+    std::unique_lock lock(mutex_);
+    if (wake_.wait_for(lock, kHangs, [this] { return done_; })) return;
+    std::fprintf(stderr, "%s: does not end\n", what.c_str());
+    std::_Exit(3);
+  }
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  bool done_ = false;
+  std::thread thread_;
+};
+
+struct Case {
+  Case(std::uint64_t seed, bool collisions) : random(seed), files(random(), collisions) {
+    constexpr std::array<std::uint64_t, 4> kTables = {8 << 10, 16 << 10, 128 << 10, 1 << 20};
+    constexpr std::array<double, 4> kRatios = {0, 0.3, 1, 3};
+    table_bytes = kTables[random.below(kTables.size())];
+    options.threads = static_cast<std::uint32_t>(1 + random.below(3));
+    options.min_run_bytes = kBlock << (random.percent(60) ? 0 : random.below(5));
+    options.max_copy_ratio = random.percent(50) ? 1 : kRatios[random.below(kRatios.size())];
+    files.build(static_cast<int>(5 + random.below(60)));
+  }
+  bool expect(bool holds, std::string_view what) {
+    if (holds) return true;
+    complaints += fmt::format("  {}\n", what);
+    return false;
+  }
+  template <typename A, typename B>
+  bool equal(A a, B b, std::string_view what) {
+    return expect(static_cast<std::int64_t>(a) == static_cast<std::int64_t>(b),
+                  fmt::format("{}: {} != {}", what, a, b));
+  }
+  void verify(std::string_view when) {
+    const auto status = files.verify();
+    expect(status.ok(), fmt::format("{}: {}", when, status.ToString()));
+  }
+
+  Random random;
+  RandomFilesystem files;
+  TemporaryFolder folder;
+  std::uint64_t table_bytes = 0;
+  dedupe::Options options;
+  std::string complaints;
+};
+
+// Plans that failed may have made copies which nobody came to use; nothing else is let off.
+bool any_plan_failed(const Counters& counters) {
+  for (const Verdict verdict :
+       {Verdict::kDiffers, Verdict::kChanged, Verdict::kFailed, Verdict::kBusy}) {
+    if (extents_with(counters, verdict) != 0) return true;
+  }
+  return false;
+}
+
+void check_accounts(Case& c, const Counters& counters, std::uint64_t used_before) {
+  btrfs::MemoryFilesystem& fs = c.files.fs();
+  const auto freed = static_cast<std::int64_t>(used_before - fs.data_used());
+  const auto gone = static_cast<std::int64_t>(counters.bytes_gone.load());
+  const auto copied = static_cast<std::int64_t>(counters.bytes_copied.load());
+  if (any_plan_failed(counters)) {
+    c.expect(freed >= gone - copied,
+             fmt::format("freed {}, less than {} gone and {} copied", freed, gone, copied));
+    c.expect(freed <= gone, fmt::format("freed {}, more than {} gone", freed, gone));
+  } else {
+    c.equal(freed, gone - copied, "freed; gone less copied");
+  }
+  c.equal(counters.not_gone.load(), 0, "extents whose references were replaced, but not gone");
+  c.equal(extents_with(counters, Verdict::kFailed), 0, "failed");
+  c.equal(extents_with(counters, Verdict::kBusy), 0, "busy");
+}
+
+void check_second_run(Case& c, index::Table& table, Progress progress, std::string_view what) {
+  btrfs::MemoryFilesystem& fs = c.files.fs();
+  Counters counters;
+  const std::atomic<bool> stop = false;
+  const std::uint64_t before = fs.data_used();
+  const RunEnd end = run_engine(fs, table, counters, c.options, progress, stop);
+  c.expect(end.status.ok() && end.complete, fmt::format("{}: {}", what, end.status.ToString()));
+  c.equal(fs.data_used(), before, fmt::format("{}: used", what));
+  if (counters.bytes_gone != 0 || counters.bytes_copied != 0) {
+    c.expect(false, fmt::format("{}: {}", what, to_string(counters)));
+  }
+  c.verify(what);
+}
+
+void quiet(Case& c) {
+  btrfs::MemoryFilesystem& fs = c.files.fs();
+  Counters counters;
+  Progress progress;
+  const std::atomic<bool> stop = false;
+  auto table = c.folder.new_table(fs, c.table_bytes);
+  const std::uint64_t before = fs.data_used();
+  const RunEnd end = run_engine(fs, *table, counters, c.options, progress, stop);
+  c.expect(end.status.ok() && end.complete, end.status.ToString());
+  c.verify("after the run");
+  check_accounts(c, counters, before);
+  c.equal(verdict_extents(counters), counters.extents_scanned.load(), "verdicts; scanned");
+  c.equal(verdict_bytes(counters), counters.bytes_scanned.load(), "bytes of verdicts; scanned");
+  if (!c.complaints.empty()) c.complaints += "  " + to_string(counters) + "\n";
+  check_second_run(c, *table, progress, "again");
+  check_second_run(c, *c.folder.new_table(fs, c.table_bytes), {}, "again from nothing");
+}
+
+btrfs::FaultPlan random_faults(Random& random) {
+  constexpr std::array<double, 5> kRates = {0.0005, 0.002, 0.01, 0.05, 0.3};
+  btrfs::FaultPlan plan;
+  plan.seed = random();
+  for (double* rate :
+       {&plan.io_error, &plan.not_found, &plan.no_space, &plan.try_again, &plan.invalid,
+        &plan.false_differs, &plan.short_answer, &plan.empty_answer}) {
+    if (random.percent(35)) *rate = kRates[random.below(kRates.size())];
+  }
+  // An error of the tree search or of the commit ends the run, so a low rate meets more.
+  plan.io_error /= 20;
+  plan.try_again /= 10;  // each waits
+  return plan;
+}
+
+void must_complete_now(Case& c, std::string_view when) {
+  btrfs::MemoryFilesystem& fs = c.files.fs();
+  Counters counters;
+  Progress progress;
+  const std::atomic<bool> stop = false;
+  auto table = c.folder.new_table(fs, c.table_bytes);
+  c.expect(fs.sync().ok(), "sync");
+  const std::uint64_t before = fs.data_used();
+  const RunEnd end = run_engine(fs, *table, counters, c.options, progress, stop);
+  c.expect(end.status.ok() && end.complete, fmt::format("{}: {}", when, end.status.ToString()));
+  c.verify(when);
+  check_accounts(c, counters, before);
+}
+
+void faults(Case& c) {
+  btrfs::MemoryFilesystem& fs = c.files.fs();
+  Progress progress;
+  const std::atomic<bool> stop = false;
+  auto table = c.folder.new_table(fs, c.table_bytes);
+  const btrfs::FaultPlan plan = random_faults(c.random);
+  fs.set_faults(plan);
+  for (int run = 0; run < 3; ++run) {
+    Counters counters;
+    const RunEnd end = run_engine(fs, *table, counters, c.options, progress, stop);
+    c.verify(fmt::format("run {} with {}", run, btrfs::to_string(plan)));
+    if (end.complete) {
+      c.equal(verdict_extents(counters), counters.extents_scanned.load(), "verdicts; scanned");
+    }
+  }
+  fs.set_faults({});
+  must_complete_now(c, "without faults");
+}
+
+void changes(Case& c) {
+  btrfs::MemoryFilesystem& fs = c.files.fs();
+  Progress progress;
+  const std::atomic<bool> stop = false;
+  auto table = c.folder.new_table(fs, c.table_bytes);
+  std::mutex mutex;  // of c.files and c.random
+  int changes_left = static_cast<int>(1 + c.random.below(60));
+  const std::uint64_t one_in = 1 + c.random.below(40);
+  if (c.random.percent(30)) fs.set_faults(random_faults(c.random));
+  fs.set_on_call([&](std::string_view) {
+    const std::lock_guard lock(mutex);
+    if (changes_left == 0 || c.random.below(one_in) != 0) return;
+    --changes_left;
+    c.files.step();
+    if (c.random.percent(20)) (void)fs.sync();
+  });
+  for (int run = 0; run < 2; ++run) {
+    Counters counters;
+    const RunEnd end = run_engine(fs, *table, counters, c.options, progress, stop);
+    const std::lock_guard lock(mutex);
+    c.verify(fmt::format("run {} with changes", run));
+    if (end.complete) {
+      c.equal(verdict_extents(counters), counters.extents_scanned.load(), "verdicts; scanned");
+    }
+  }
+  fs.set_on_call({});
+  fs.set_faults({});
+  must_complete_now(c, "without changes");
+}
+
+void stops(Case& c) {
+  btrfs::MemoryFilesystem& fs = c.files.fs();
+  Counters counters;
+  Progress progress;
+  std::atomic<bool> stop = false;
+  std::atomic<std::int64_t> calls_left = 0;
+  auto table = c.folder.new_table(fs, c.table_bytes);
+  fs.set_on_call([&](std::string_view) {
+    if (--calls_left <= 0) stop = true;
+  });
+  const std::uint64_t before = fs.data_used();
+  bool complete = false;
+  for (int run = 0; run < 100 && !complete; ++run) {
+    stop = false;
+    calls_left = static_cast<std::int64_t>(run < 20 ? 1 + c.random.below(300) : 1'000'000);
+    const RunEnd end = run_engine(fs, *table, counters, c.options, progress, stop);
+    c.expect(end.status.ok() || absl::IsCancelled(end.status), end.status.ToString());
+    c.verify(fmt::format("after stop {}", run));
+    complete = end.complete;
+    if (c.random.percent(30)) table = c.folder.new_table(fs, c.table_bytes);
+  }
+  fs.set_on_call({});
+  c.expect(complete, "never completed");
+  c.expect(fs.sync().ok(), "sync");
+  check_accounts(c, counters, before);
+  if (!c.complaints.empty()) c.complaints += "  " + to_string(counters) + "\n";
+}
+
+struct Scenario {
+  std::string_view name;
+  void (*run)(Case&);
+  bool collisions = false;
+};
+constexpr std::array<Scenario, 5> kScenarios = {{{"quiet", quiet},
+                                                 {"collisions", quiet, true},
+                                                 {"faults", faults, true},
+                                                 {"changes", changes, true},
+                                                 {"stops", stops}}};
+
+std::uint64_t number_from(const char* name, std::uint64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::strtoull(text, nullptr, 0);
+}
+
+// True when the case holds.
+bool run_case(const Scenario& scenario, std::uint64_t seed) {
+  const std::string name = fmt::format("SKEP_SEED={} {}", seed, scenario.name);
+  const Watchdog watchdog(name);
+  Case c(seed, scenario.collisions);
+  scenario.run(c);
+  if (c.complaints.empty()) return true;
+  std::fprintf(stderr, "%s (threads %u, min run %lu, ratio %g, table %lu):\n%s", name.c_str(),
+               c.options.threads, static_cast<unsigned long>(c.options.min_run_bytes),
+               c.options.max_copy_ratio, static_cast<unsigned long>(c.table_bytes),
+               c.complaints.c_str());
+  return false;
+}
+
+bool run_scenario(const Scenario& scenario) {
+  if (std::getenv("SKEP_SEED") != nullptr) return run_case(scenario, number_from("SKEP_SEED", 0));
+  const auto end = Clock::now() + std::chrono::seconds(number_from("SKEP_BUDGET_SECONDS", 4));
+  const std::uint64_t first = number_from("SKEP_FIRST_SEED", 1);
+  const std::uint64_t most_failures = number_from("SKEP_FAILURES", 1);
+  std::uint64_t cases = 0, failures = 0;
+  for (; Clock::now() < end && failures < most_failures; ++cases) {
+    if (!run_case(scenario, first + cases)) ++failures;
+  }
+  std::printf("%s: %lu cases, %lu failed\n", std::string(scenario.name).c_str(),
+              static_cast<unsigned long>(cases), static_cast<unsigned long>(failures));
+  return failures == 0;
+}
+
+}  // namespace
+}  // namespace skep::property
+
+int main(int argc, char** argv) {
+  bool good = argc > 1;
+  for (int i = 1; i < argc; ++i) {
+    bool known = false;
+    for (const auto& scenario : skep::property::kScenarios) {
+      if (scenario.name != argv[i]) continue;
+      known = true;
+      good = skep::property::run_scenario(scenario) && good;
+    }
+    if (!known) std::fprintf(stderr, "no scenario '%s'\n", argv[i]);
+    good = good && known;
+  }
+  return good ? 0 : 1;
+}
