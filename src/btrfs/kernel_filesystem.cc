@@ -121,7 +121,7 @@ absl::StatusOr<std::uint64_t> KernelFilesystem::generation() {
 
 absl::StatusOr<ExtentPage> KernelFilesystem::extents(std::uint64_t first, std::uint64_t last,
                                                      std::size_t buffer_bytes) {
-  TreeSearch search(root_.get(), buffer_bytes);
+  TreeSearch search(root_.get(), buffer_bytes, info_.node_size);
   ExtentPage page;
   auto step = search.step(BTRFS_EXTENT_TREE_OBJECTID, {first, BTRFS_EXTENT_ITEM_KEY, 0},
                           {last, BTRFS_EXTENT_ITEM_KEY, kMax}, [&](const Item& item) {
@@ -142,7 +142,7 @@ absl::StatusOr<ExtentPage> KernelFilesystem::extents(std::uint64_t first, std::u
 }
 
 absl::Status KernelFilesystem::csums(std::uint64_t first, std::uint64_t end, CsumVisitor visit) {
-  TreeSearch search(root_.get(), kWalkBytes);
+  TreeSearch search(root_.get(), kWalkBytes, info_.node_size);
   const std::uint64_t block = info_.block_size, size = info_.csum_size;
   // An item begins anywhere and covers what fits a leaf: one that begins before `first` may reach
   // into the range. No item covers more than a leaf's worth of checksums.
@@ -167,7 +167,7 @@ absl::Status KernelFilesystem::csums(std::uint64_t first, std::uint64_t end, Csu
 
 absl::StatusOr<FileMap> KernelFilesystem::file_map(FileKey file, std::uint64_t first,
                                                    std::uint64_t end) {
-  TreeSearch search(root_.get(), kPointLookupBytes);
+  TreeSearch search(root_.get(), kPointLookupBytes, info_.node_size);
   FileMap map;
   bool found = false;
   auto visit = [&](const Item& item) {
@@ -242,7 +242,7 @@ absl::StatusOr<std::vector<LogicalRef>> KernelFilesystem::logical_ino(std::uint6
 }
 
 absl::StatusOr<std::vector<Subvolume>> KernelFilesystem::subvolumes() {
-  TreeSearch search(root_.get(), kWalkBytes);
+  TreeSearch search(root_.get(), kWalkBytes, info_.node_size);
   std::vector<Subvolume> out;
   auto status =
       search.for_each(BTRFS_ROOT_TREE_OBJECTID, {kTopLevelRoot, BTRFS_ROOT_ITEM_KEY, 0},

@@ -21,12 +21,20 @@ Key successor(Key key) {
 
 }  // namespace
 
-TreeSearch::TreeSearch(int fd, std::size_t buffer_bytes)
-    : fd_(fd), buffer_((sizeof(btrfs_ioctl_search_args_v2) + buffer_bytes) / 8 + 1) {}
+TreeSearch::TreeSearch(int fd, std::size_t item_bytes, std::size_t largest_item)
+    : fd_(fd), largest_item_(largest_item) {
+  allocate(item_bytes + largest_item);
+}
+
+void TreeSearch::allocate(std::size_t item_bytes) {
+  size_ = item_bytes;
+  const std::size_t words = (sizeof(btrfs_ioctl_search_args_v2) + item_bytes + 7) / 8;
+  buffer_ = std::make_unique_for_overwrite<std::uint64_t[]>(words);
+}
 
 absl::StatusOr<TreeSearch::Step> TreeSearch::step(std::uint64_t tree, Key first, Key last,
                                                   absl::FunctionRef<bool(const Item&)> visit) {
-  auto* args = reinterpret_cast<btrfs_ioctl_search_args_v2*>(buffer_.data());
+  auto* args = reinterpret_cast<btrfs_ioctl_search_args_v2*>(buffer_.get());
   for (;;) {
     args->key = {};
     args->key.tree_id = tree;
@@ -38,13 +46,13 @@ absl::StatusOr<TreeSearch::Step> TreeSearch::step(std::uint64_t tree, Key first,
     args->key.max_offset = last.offset;
     args->key.max_transid = std::numeric_limits<std::uint64_t>::max();
     args->key.nr_items = std::numeric_limits<std::uint32_t>::max();
-    args->buf_size = buffer_.size() * 8 - sizeof *args;
+    args->buf_size = size_;
     if (ioctl(fd_, BTRFS_IOC_TREE_SEARCH_V2, args) == 0) break;
     if (errno == EINTR) continue;
     // One item is larger than the buffer: buf_size now says how large.
-    if (errno == EOVERFLOW && args->buf_size > buffer_.size() * 8 - sizeof *args) {
-      buffer_.resize((sizeof *args + args->buf_size) / 8 + 1);
-      args = reinterpret_cast<btrfs_ioctl_search_args_v2*>(buffer_.data());
+    if (errno == EOVERFLOW && args->buf_size > size_) {
+      allocate(args->buf_size);
+      args = reinterpret_cast<btrfs_ioctl_search_args_v2*>(buffer_.get());
       continue;
     }
     return errno_status(errno, "TREE_SEARCH_V2", fmt::format("tree {}", tree));
@@ -56,16 +64,19 @@ absl::StatusOr<TreeSearch::Step> TreeSearch::step(std::uint64_t tree, Key first,
   }
   Key seen = first;
   bool stopped = false;
+  std::size_t used = 0;
   const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(args->buf),
-                                         buffer_.size() * 8 - sizeof *args);
+                                         size_);
   auto status = parse_search_items(bytes, args->key.nr_items, [&](const Item& item) {
     seen = item.key;
+    used = static_cast<std::size_t>(item.data.data() + item.data.size() - bytes.data());
     stopped = !visit(item);
     return !stopped;
   });
   if (!status.ok()) return status;
   out.next = successor(seen);
-  out.done = stopped || out.next > last || out.next < seen;
+  const bool range_ended = size_ - used > largest_item_ + sizeof(btrfs_ioctl_search_header);
+  out.done = stopped || range_ended || out.next > last || out.next < seen;
   return out;
 }
 

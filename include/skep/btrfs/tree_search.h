@@ -10,7 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
+#include <memory>
 
 #include "skep/btrfs/parse.h"
 
@@ -19,9 +19,12 @@ namespace skep::btrfs {
 // Thread-compatible: one search buffer, so one walk at a time for each object.
 class TreeSearch {
  public:
-  // `fd`: any descriptor of the filesystem, borrowed. The kernel faults in the whole of the buffer
-  // at each call, so point look-ups want a small one (4 KiB), walks a large one (1 MiB).
-  TreeSearch(int fd, std::size_t buffer_bytes);
+  // `fd`: any descriptor of the filesystem, borrowed. `largest_item`: the node size. The kernel ends
+  // a call when the range or the buffer does; when as much as the largest item is left of the
+  // buffer, it was the range, and no second call is needed to know. The kernel faults in the whole
+  // of the buffer at each call, so look-ups want a small one, walks a large one; the size is what
+  // the items get, `largest_item` comes on top.
+  TreeSearch(int fd, std::size_t item_bytes, std::size_t largest_item);
 
   // Calls `visit` for every item of `tree` in [first, last] until it returns false.
   absl::Status for_each(std::uint64_t tree, Key first, Key last,
@@ -35,8 +38,12 @@ class TreeSearch {
                             absl::FunctionRef<bool(const Item&)> visit);
 
  private:
-  int fd_;
-  std::vector<std::uint64_t> buffer_;
+  void allocate(std::size_t item_bytes);
+
+  const int fd_;
+  const std::size_t largest_item_;
+  std::size_t size_ = 0;                    // of the items' part of the buffer
+  std::unique_ptr<std::uint64_t[]> buffer_;  // not cleared: the kernel fills it
 };
 
 }  // namespace skep::btrfs
