@@ -50,6 +50,7 @@ void MatchStage::run(Batch& batch) {
 }
 
 void MatchStage::take_up(FingerprintedExtent extent, Batch& batch, bool may_swap) {
+  if (roles_.going(extent.extent.address)) return;  // swapped, by an extent of the same revisit
   if (roles_.is_keeper(extent.extent.address)) {
     // It has references that nobody can name before the next commit.
     if (roles_.defer(extent.extent.address, extent.extent.length)) return;

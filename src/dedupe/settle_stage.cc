@@ -77,6 +77,8 @@ void SettleStage::learn_price(std::int64_t metadata_before_bytes) {
   metadata_used_ = metadata_on_disk(p_.fs);
   const std::uint64_t estimated = std::exchange(estimated_price_, 0);
   if (metadata_before_bytes < 0 || metadata_used_ < 0 || estimated == 0) return;
+  spdlog::debug("metadata: {} bytes estimated, {} seen", estimated,
+                metadata_used_ - metadata_before_bytes);
   p_.price.learn(estimated, std::max<std::int64_t>(0, metadata_used_ - metadata_before_bytes));
 }
 

@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: MIT
+"""The manual pages and the README say what the program has, all of it, and nothing else."""
+import json
+import os
+import pathlib
+import re
+import shlex
+import shutil
+import struct
+import subprocess
+import tempfile
+import unittest
+
+from cli_harness import DONE, SharedFilesystem, call, harness
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+PAGES = sorted((ROOT / "man").glob("*.scd"))
+
+
+def source(name):
+    """A page's source, with the escapes of its names taken away."""
+    return (ROOT / "man" / name).read_text(encoding="utf-8").replace("\\_", "_")
+
+
+def section(page, title):
+    """The text below a heading of a page's source, to the next one of its level or above."""
+    level = len(title.split(" ", 1)[0])
+    found = re.search(rf"^{re.escape(title)}\n(.*?)(?=^#{{1,{level}}} |\Z)", page,
+                      re.MULTILINE | re.DOTALL)
+    assert found, f"no section {title}"
+    return found[1]
+
+
+def terms(text):
+    """The names that definition lists explain: what is bold in lines that an indented one follows."""
+    lists = re.findall(r"^(\*.*)\n\t", text, re.MULTILINE)
+    return [term for line in lists for term in re.findall(r"\*([^*]+)\*", line)]
+
+
+def names_in_counters_cc():
+    """The verdicts and the counters, as src/dedupe/counters.cc names them."""
+    code = (ROOT / "src/dedupe/counters.cc").read_text(encoding="utf-8")
+    verdicts = re.search(r"kNames\[\] = \{(.*?)\};", code, re.DOTALL)[1]
+    return set(re.findall(r'"(\w+)"', verdicts)), set(re.findall(r'visit\("(\w+)"', code))
+
+
+class Pages(unittest.TestCase):
+
+    def setUp(self):
+        if not shutil.which("scdoc"):
+            self.skipTest("scdoc is not installed")
+        folder = tempfile.TemporaryDirectory(prefix="skep-test-")
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def test_there_is_a_page_for_each_subject(self):
+        self.assertEqual([page.name for page in PAGES],
+                         ["skep-run.1.scd", "skep-state.5.scd", "skep.1.scd"])
+
+    def test_pages_render_without_warnings(self):
+        for page in PAGES:
+            with self.subTest(page=page.name):
+                rendered = self.folder / page.stem
+                done = subprocess.run(["scdoc"], input=page.read_bytes(), capture_output=True)
+                self.assertEqual((done.returncode, done.stderr), (0, b""))
+                rendered.write_bytes(done.stdout)
+                # A system without manual pages may have a man that only says so.
+                if not shutil.which("man") or not shutil.which("groff"):
+                    continue
+                shown = subprocess.run(["man", "--local-file", "--warnings", "-Tutf8", rendered],
+                                       capture_output=True, env={**os.environ, "LC_ALL": "C.UTF-8"})
+                self.assertEqual((shown.returncode, shown.stderr), (0, b""))
+                self.assertIn(b"NAME", re.sub(rb".\x08", b"", shown.stdout))
+
+    def test_pages_name_themselves_and_pages_that_exist(self):
+        own = {page.stem.rsplit(".", 1)[0] for page in PAGES}
+        for page in PAGES:
+            with self.subTest(page=page.name):
+                text = page.read_text(encoding="utf-8")
+                name, number = page.stem.rsplit(".", 1)
+                self.assertTrue(text.startswith(f"{name}({number})\n"))
+                self.assertIn("; SPDX-License-Identifier: MIT\n", text)
+                for other, other_number in re.findall(r"\*(skep[a-z-]*)\*\((\d)\)", text):
+                    self.assertIn(other, own)
+                    self.assertTrue((ROOT / "man" / f"{other}.{other_number}.scd").exists(), other)
+
+
+class Options(unittest.TestCase):
+
+    def check(self, page, heading, *arguments):
+        answer = call(*arguments, "--help")
+        self.assertEqual(answer.status, DONE, answer)
+        described = section(source(page), heading)
+        option = r"(?<![\w-])--?[a-z][a-z-]*"
+        # In the help, options begin their lines; elsewhere they are only spoken of.
+        printed = {name for start in re.findall(r"^ +(-[^ ]*)", answer.stdout, re.MULTILINE)
+                   for name in re.findall(option, start)}
+        self.assertGreater(len(printed), 1)
+        listed = {name for term in terms(described) for name in re.findall(option, term)}
+        self.assertEqual(printed, listed)
+
+    def test_run_has_the_options_that_its_page_describes(self):
+        self.check("skep-run.1.scd", "# OPTIONS", "run")
+
+    def test_skep_has_the_options_that_its_page_describes(self):
+        self.check("skep.1.scd", "# OPTIONS")
+
+    def test_skep_has_the_commands_that_its_page_describes(self):
+        answer = call("--help")
+        printed = re.findall(r"^  (\w+) ", answer.stdout.split("ubcommands:")[1], re.MULTILINE)
+        self.assertEqual(printed, terms(section(source("skep.1.scd"), "# COMMANDS")))
+
+
+class ExitStatuses(unittest.TestCase):
+
+    def test_the_page_lists_the_contract(self):
+        header = (ROOT / "include/skep/service/exit_status.h").read_text(encoding="utf-8")
+        statuses = re.findall(r"int kExit\w+ = (\d+);", header)
+        self.assertEqual(statuses, ["0", "1", "2", "3", "4"])
+        self.assertEqual(terms(section(source("skep.1.scd"), "# EXIT STATUS")), statuses)
+
+
+class Names(unittest.TestCase):
+
+    def test_every_reason_is_explained_once(self):
+        verdicts, _ = names_in_counters_cc()
+        explained = terms(section(source("skep-run.1.scd"), "# EXTENTS LEFT ALONE"))
+        self.assertEqual(sorted(verdicts - {"freed"}), sorted(explained))
+        self.assertEqual(set(explained), harness.REASONS)
+
+    def test_every_counter_is_explained_once(self):
+        _, counters = names_in_counters_cc()
+        explained = terms(section(source("skep-run.1.scd"), "## Counters"))
+        self.assertEqual(sorted(counters), sorted(explained))
+
+
+class Report(SharedFilesystem):
+    """What a run really prints and writes is what the pages describe."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.folder = os.path.join(cls.fs.folder, "report-state")
+        answer = call("run", "--once", "--json", "--table-size", "64K", "--state-dir", cls.folder,
+                      cls.fs.mnt)
+        assert answer.status == DONE, answer
+        cls.report = json.loads(answer.stdout)
+
+    def test_every_field_of_the_json_is_described(self):
+        page = section(source("skep-run.1.scd"), "# JSON")
+        fields = terms(page.split("## Counters")[0])
+        # This one appears only when the run was stopped.
+        self.assertEqual(set(self.report) | {"stop_reason"}, set(fields))
+        for field in ("table", "totals"):
+            for member in self.report[field]:
+                self.assertIn(f"*{member}*", page)
+
+    def test_every_reason_and_counter_of_the_json_is_described(self):
+        page = source("skep-run.1.scd")
+        self.assertLessEqual(set(self.report["left"]),
+                             set(terms(section(page, "# EXTENTS LEFT ALONE"))))
+        self.assertEqual(set(self.report["counters"]), set(terms(section(page, "## Counters"))))
+
+    def test_every_line_of_the_summary_is_described(self):
+        answer = self.run_once()
+        described = terms(section(source("skep-run.1.scd"), "# OUTPUT"))
+        lines = re.findall(r"^  (\w+(?: \w+)*)  +", answer.stdout, re.MULTILINE)
+        self.assertIn("left alone", lines)
+        self.assertEqual(lines, described)
+
+    def test_every_field_of_the_state_is_described(self):
+        state = json.loads(harness.read_whole(os.path.join(self.folder, "state.json")))
+        described = terms(section(source("skep-state.5.scd"), "# STATE.JSON"))
+        self.assertEqual(set(state) | {"pass"}, set(described))
+
+    def test_a_program_that_knows_only_the_page_reads_the_table(self):
+        table = harness.read_whole(os.path.join(self.folder, "table"))
+        (magic, version, page_bytes, filesystem, block_bytes, fingerprints, checksums, level,
+         buckets, _) = struct.unpack_from("<8sII16sIIIIQQ", table)
+        self.assertEqual((magic, version, page_bytes), (b"skeptab\n", 1, 4096))
+        self.assertEqual(filesystem.hex(), self.fs.uuid().replace("-", ""))
+        self.assertEqual((block_bytes, fingerprints, checksums, level),
+                         (harness.BLOCK, 1, 0, 0))
+        self.assertEqual(len(table), (buckets + 1) * 4096)
+        self.assertFalse(any(table[64:4096]))
+        self.assertGreater(self.report["table"]["cells"], 0)
+        cells = struct.unpack_from(f"<{buckets * 512}Q", table, 4096)
+        self.assertEqual(sum(cell != 0 for cell in cells), self.report["table"]["cells"])
+        # One of the two copies went; the other one's blocks must all be found.
+        found = sum(self.find(cells, buckets, block, address)
+                    for block, address in self.blocks("folder/first"))
+        self.assertEqual(found, harness.MIB // harness.BLOCK)
+
+    def blocks(self, name):
+        data = harness.read_whole(self.fs.path(name))
+        for number, address in harness.block_addresses(self.fs.path(name)).items():
+            yield data[number * harness.BLOCK:(number + 1) * harness.BLOCK], address
+
+    def find(self, cells, buckets, block, address):
+        fingerprint = block_fingerprint(crc32c(block))
+        tag = fingerprint & (1 << 22) - 1
+        bucket = ((fingerprint >> 32) * buckets >> 32) * 512
+        for step in range(512):
+            cell = cells[bucket + ((tag >> 16) * 8 + step) % 512]
+            if cell == 0:
+                return False
+            if cell == tag << 42 | address // harness.BLOCK:
+                return True
+        return False
+
+
+def crc32c(data):
+    remainder = 0xFFFFFFFF
+    for byte in data:
+        remainder = CRC32C[(remainder ^ byte) & 0xFF] ^ remainder >> 8
+    return remainder ^ 0xFFFFFFFF
+
+
+def crc32c_of_byte(byte):
+    for _ in range(8):
+        byte = byte >> 1 ^ (0x82F63B78 if byte & 1 else 0)
+    return byte
+
+
+CRC32C = [crc32c_of_byte(byte) for byte in range(256)]
+
+
+def block_fingerprint(checksum):
+    mask = (1 << 64) - 1
+    x = checksum + 0x9E3779B97F4A7C15 & mask
+    x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & mask
+    x = (x ^ x >> 27) * 0x94D049BB133111EB & mask
+    return x ^ x >> 31 or 1
+
+
+class Readme(unittest.TestCase):
+
+    def setUp(self):
+        self.text = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    def commands(self):
+        for block in re.findall(r"^```sh\n(.*?)^```", self.text, re.MULTILINE | re.DOTALL):
+            for line in block.splitlines():
+                yield shlex.split(line, comments=True)
+
+    def test_the_two_commands_come_first(self):
+        first = [words for words in self.commands()][:2]
+        self.assertEqual(first, [["sudo", "scripts/demo"], ["sudo", "scripts/test"]])
+
+    def test_every_script_that_is_named_can_be_run(self):
+        scripts = {word for words in self.commands() for word in words
+                   if word.startswith("scripts/")}
+        for script in scripts:
+            self.assertTrue(os.access(ROOT / script, os.X_OK), script)
+
+    def test_every_folder_that_is_named_exists(self):
+        folders = re.findall(r"^\| `((?:src|include|man|scripts|tests)[\w/]*)` \|", self.text,
+                             re.MULTILINE)
+        self.assertGreater(len(folders), 8)
+        for folder in folders:
+            self.assertTrue((ROOT / folder).is_dir(), folder)
+
+    def test_every_preset_that_is_named_exists(self):
+        presets = {preset["name"] for preset in
+                   json.loads((ROOT / "CMakePresets.json").read_text())["buildPresets"]}
+        named = re.search(r"^CMake presets: (.*?)\. ", self.text, re.MULTILINE | re.DOTALL)[1]
+        self.assertEqual(set(re.findall(r"`(\w+)`", named)), presets)
+
+
+if __name__ == "__main__":
+    harness.main()
