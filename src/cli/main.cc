@@ -47,7 +47,7 @@ void add_run(CLI::App& app, RunCommand& command, bool& once) {
   app.add_option("--state-dir", options.state_dir,
                  "Where table and state are kept (default: /var/lib/skep/UUID)")
       ->type_name("DIR");
-  app.add_option("--threads", options.engine.threads, "Ranges shared at a time")
+  app.add_option("--threads", options.engine.threads, "Batches shared at a time")
       ->check(CLI::Range(1, 64))
       ->capture_default_str()
       ->type_name("N");
@@ -63,7 +63,7 @@ void add_run(CLI::App& app, RunCommand& command, bool& once) {
       ->type_name("RATIO");
   app.add_flag("--json", command.json, "Print the summary as one JSON object");
   auto* quiet = app.add_flag("-q,--quiet", command.quiet, "Nothing on stderr but errors");
-  app.add_flag("-v,--verbose", command.verbose, "Counters too")->excludes(quiet);
+  app.add_flag("-v,--verbose", command.verbose, "Passes, extents left for a rare reason, and counters too")->excludes(quiet);
   app.add_option("MOUNT", options.mount, "Any mount point of the filesystem")->required();
 }
 

@@ -64,6 +64,18 @@ const char* explain(Verdict verdict) {
   return "";
 }
 
+const char* name_of(service::Result result) {
+  switch (result) {
+    case service::Result::kDone:
+      return "done";
+    case service::Result::kStopped:
+      return "stopped";
+    case service::Result::kFailed:
+      break;
+  }
+  return "failed";
+}
+
 // 12345 as "12,345".
 std::string grouped(std::uint64_t number) {
   const std::string digits = std::to_string(number);
@@ -96,9 +108,12 @@ std::string left_text(const Counters& counters) {
 std::string summary_text(const std::string& mount, const service::Summary& summary,
                          const Counters& counters) {
   const bool done = summary.result == service::Result::kDone;
+  const bool failed = summary.result == service::Result::kFailed;
   const auto& freed = counters.verdicts[static_cast<std::size_t>(Verdict::kFreed)];
   std::string out = fmt::format("{}: {} {} {}, {} pass{}\n", mount,
-                                done ? "done" : summary.stop_reason, done ? "in" : "after",
+                                done     ? "done"
+                                : failed ? "failed"
+                                         : summary.stop_reason, done ? "in" : "after",
                                 service::format_duration(summary.seconds), summary.passes,
                                 summary.passes == 1 ? "" : "es");
   const auto line = [&](std::string_view name, const std::string& value, const std::string& note) {
@@ -121,9 +136,9 @@ std::string summary_text(const std::string& mount, const service::Summary& summa
   line("since ever", format_size(summary.totals.bytes_freed),
        fmt::format("freed in {}", plural(summary.totals.runs, "run")));
   if (const std::string left = left_text(counters); !left.empty()) {
-    out += "  left alone      extents      size\n" + left;
+    out += fmt::format("  {:<22} {:>9}  {:>8}\n", "left alone", "extents", "size") + left;
   }
-  if (!done) out += "  The state is saved; the same command goes on from here.\n";
+  if (!done && !failed) out += "  The state is saved; the same command goes on from here.\n";
   return out;
 }
 
@@ -133,7 +148,7 @@ std::string summary_json(const std::string& mount, const service::Summary& summa
   out["version"] = 1;
   out["filesystem"] = btrfs::to_string(summary.filesystem);
   out["mount"] = mount;
-  out["result"] = summary.result == service::Result::kDone ? "done" : "stopped";
+  out["result"] = name_of(summary.result);
   if (!summary.stop_reason.empty()) out["stop_reason"] = summary.stop_reason;
   out["resumed"] = summary.resumed;
   out["seconds"] = summary.seconds;

@@ -37,6 +37,12 @@ bool same_source(const Task& a, const Task& b) {
          a.source_offset == b.source_offset;
 }
 
+// Targets in one call with `task`.
+std::size_t most_targets(const Task& task) {
+  return std::clamp<std::size_t>(limits::kCallBytes / std::max<std::uint64_t>(task.length, 1), 1,
+                                 btrfs::kMaxDedupeTargets);
+}
+
 // Carries out one batch.
 class Application {
  public:
@@ -227,7 +233,7 @@ void Application::share_all(SourceKind kind, std::vector<Task>& tasks) {
     }
     ahead.flush();
     std::size_t end = i + 1;
-    while (end < tasks.size() && end - i < btrfs::kMaxDedupeTargets &&
+    while (end < tasks.size() && end - i < most_targets(tasks[i]) &&
            same_source(tasks[i], tasks[end])) {
       ++end;
     }

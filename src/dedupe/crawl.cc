@@ -25,8 +25,6 @@ bool Cursor::has_passed(std::uint64_t address_of_extent, std::uint64_t length) c
   return of_extent < tier || (of_extent == tier && address_of_extent < address);
 }
 
-std::uint64_t Census::total_bytes() const { return bytes_from(0); }
-
 std::uint64_t Census::bytes_from(std::uint32_t tier) const {
   tier = std::min(tier, static_cast<std::uint32_t>(bytes.size()));
   return std::accumulate(bytes.begin() + tier, bytes.end(), std::uint64_t{0});

@@ -116,15 +116,4 @@ absl::StatusOr<Census> scan(btrfs::Filesystem& fs, const index::Fingerprinter& f
   return census;
 }
 
-absl::StatusOr<Census> take_census(btrfs::Filesystem& fs, Window window,
-                                   const std::function<bool()>& stop) {
-  Census census;
-  auto status = for_each_page(fs, window, stop, [&](std::vector<btrfs::Extent> extents) {
-    for (const auto& extent : extents) count(census, extent);
-    return absl::OkStatus();
-  });
-  if (!status.ok()) return status;
-  return census;
-}
-
 }  // namespace skep::dedupe

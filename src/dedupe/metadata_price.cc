@@ -16,11 +16,14 @@ constexpr std::uint64_t kInodesALeaf = 40;
 constexpr std::uint64_t kBytesALeaf = 16ULL << 20;
 // A file extent item (53 + 25 bytes of item header) and its backreference (28 + 25 when keyed).
 constexpr std::uint64_t kItemBytes = 131;
+// Unsharing a leaf also gives every extent that it names a backreference of its own (28 + 25 bytes
+// when keyed, some 60 to a leaf), and now and then a node above it goes too.
+constexpr double kLeafOverhead = 1.4;
 // Leaves split half-full.
 constexpr double kFill = 0.65;
 // The correction stays within these: one odd commit must neither stop everything nor allow it.
 constexpr double kLeastCorrection = 0.5, kMostCorrection = 4;
-constexpr double kEnoughToLearn = 4 << 20;  // bytes
+constexpr double kEnoughToLearn = 2 << 20;  // bytes
 
 }  // namespace
 
@@ -49,7 +52,7 @@ MetadataPrice::Needs MetadataPrice::needs(const std::vector<Reference>& referenc
 
 std::uint64_t MetadataPrice::price(std::uint64_t leaves, std::uint64_t new_items) const {
   absl::MutexLock lock(&mutex_);
-  const double bytes = static_cast<double>(leaves) * node_bytes_ +
+  const double bytes = static_cast<double>(leaves) * node_bytes_ * kLeafOverhead +
                        static_cast<double>(new_items * kItemBytes) / kFill;
   return static_cast<std::uint64_t>(bytes * copies_ * correction_);
 }

@@ -15,8 +15,9 @@
 namespace skep::dedupe {
 namespace {
 
-// Freed bytes must exceed the price by this factor: the estimate of leaves is rough.
-constexpr double kPriceMargin = 1.25;
+// Freed bytes must exceed the price by this factor: the estimate of leaves is rough. Seen less
+// estimated was 1.2 times under 10 snapshots, 2.6 times under 100.
+constexpr double kPriceMargin = 2;
 
 }  // namespace
 

@@ -2,7 +2,6 @@
 #include "skep/dedupe/resolver.h"
 
 #include <algorithm>
-#include <memory>
 #include <tuple>
 
 #include "skep/dedupe/limits.h"
@@ -132,9 +131,9 @@ void Resolver::add_references(const btrfs::Extent& extent,
 absl::StatusOr<std::vector<btrfs::LogicalRef>> Resolver::logical_ino(std::uint64_t address,
                                                                      bool exact) {
   ++counters_.references_searched;
-  const auto entered = [&] {
+  const auto phase = [&] {
     const Stopwatch watch(counters_.nanos_resolve_wait);
-    return std::make_unique<InPhase>(gate_, PhaseGate::kResolving);
+    return InPhase(gate_, PhaseGate::kResolving);
   }();
   return fs_.logical_ino(address, exact, limits::kVictimReferences);
 }

@@ -34,10 +34,14 @@ absl::Status SettleStage::run(Batch& batch) {
     for (const NewReference& reference : batch.new_references) p_.catalog.add(reference);
     for (const Outcome& outcome : batch.outcomes) settle(outcome);
     if (!batch.new_blocks.empty()) p_.kept();
-    p_.counters.bytes_progress += batch.bytes;
+    // What is revisited was counted when the crawl met it.
+    if (batch.tier < kTierMinBytes.size()) p_.counters.bytes_progress += batch.bytes;
     advance(batch);
   }
-  return unverified_.size() >= limits::kUnverified ? verify() : absl::OkStatus();
+  // Early where metadata is at stake: the price is learned from what is seen.
+  const bool due = unverified_.size() >= limits::kUnverified ||
+                   estimated_price_ >= limits::kPriceUnverified;
+  return due ? verify() : absl::OkStatus();
 }
 
 void SettleStage::settle(const Outcome& outcome) {

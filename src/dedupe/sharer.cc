@@ -49,7 +49,10 @@ std::vector<Sharer::Pending> Sharer::call(btrfs::File& source, std::uint64_t off
   counters_.share_ranges += asked.size();
   absl::StatusOr<std::vector<btrfs::DedupeResult>> results;
   {
-    const InPhase phase(gate_, PhaseGate::kSharing);
+    const auto phase = [&] {
+      const Stopwatch watch(counters_.nanos_share_wait);
+      return InPhase(gate_, PhaseGate::kSharing);
+    }();
     results = fs_.dedupe(source, offset + done, length - done, asked);
   }
   std::vector<Pending> again;

@@ -247,6 +247,11 @@ absl::Status Table::create(const TableOptions& options) {
   (void)ioctl(fd.get(), FS_IOC_SETFLAGS, &flags);
   if (const int error = posix_fallocate(fd.get(), 0, static_cast<off_t>(bytes)); error != 0) {
     unlink(path_.c_str());
+    if (error == ENOSPC) {
+      return absl::InvalidArgumentError(fmt::format(
+          "{}: no room for a table of {} bytes; choose a smaller --table-size or another --state-dir",
+          path_, bytes));
+    }
     return errno_status(error, "fallocate", path_);
   }
   if (auto status = map(fd.get(), bytes); !status.ok()) return status;
@@ -292,7 +297,7 @@ absl::Status Table::map_existing(const TableOptions& options) {
   if (header.buckets == 0 || bytes != (header.buckets + 1) * kPageBytes) {
     return absl::DataLossError("it is cut short");
   }
-  if (bytes != options.size_bytes / kPageBytes * kPageBytes) {
+  if (!options.any_size && bytes != options.size_bytes / kPageBytes * kPageBytes) {
     return absl::DataLossError("it has another size");
   }
   if (auto status = map(fd.get(), bytes); !status.ok()) return status;

@@ -37,8 +37,9 @@ class Run {
   absl::Status run(Summary& summary);
 
  private:
+  absl::Status refill();
   absl::Status make_passes(Summary& summary);
-  absl::Status prepare(dedupe::Window window);
+  absl::Status prepare(dedupe::Window window, dedupe::Cursor from);
   dedupe::PassResult pass(dedupe::Window window, dedupe::Cursor from);
   absl::Status save();
 
@@ -63,14 +64,14 @@ absl::Status Run::save() {
   return state_.save(checkpoint_);
 }
 
-// Fills the table: with the window's own blocks, so that every extent meets those that come behind
-// it; and with all that went before, when the table is new.
-absl::Status Run::prepare(dedupe::Window window) {
+// Fills the table with the window's own blocks, so that every extent meets those that come behind it.
+absl::Status Run::prepare(dedupe::Window window, dedupe::Cursor from) {
   auto census =
       dedupe::scan(fs_, fingerprinter_, window, table_, [this] { return stop_.load(); });
   if (!census.ok()) return census.status();
   census_ = *census;
-  progress_.total_bytes += census_.total_bytes();
+  checkpoint_.table_generation = std::max(checkpoint_.table_generation, window.to);
+  progress_.total_bytes += census_.bytes_from(from.tier);
   return absl::OkStatus();
 }
 
@@ -92,15 +93,24 @@ dedupe::PassResult Run::pass(dedupe::Window window, dedupe::Cursor from) {
   return result;
 }
 
+// Losing the table loses speed, not data: what earlier runs have seen goes back into it.
+absl::Status Run::refill() {
+  if (!table_.reopened()) {
+    // Noted before the refill begins: a refill that is cut short is done again.
+    checkpoint_.table_generation = 0;
+    if (auto status = save(); !status.ok()) return status;
+  }
+  const std::uint64_t done = checkpoint_.done_generation;
+  if (checkpoint_.table_generation >= done) return absl::OkStatus();
+  auto census = dedupe::scan(fs_, fingerprinter_, {checkpoint_.table_generation, done}, table_,
+                             [this] { return stop_.load(); });
+  if (census.ok()) checkpoint_.table_generation = done;
+  return census.status();
+}
+
 absl::Status Run::make_passes(Summary& summary) {
   summary.resumed = checkpoint_.unfinished;
-  const bool refill = !table_.reopened() && checkpoint_.done_generation != 0;
-  if (refill) {
-    // Losing the table loses speed, not data: what earlier runs have seen goes back into it.
-    auto census = dedupe::scan(fs_, fingerprinter_, {0, checkpoint_.done_generation}, table_,
-                               [this] { return stop_.load(); });
-    if (!census.ok()) return census.status();
-  }
+  if (auto status = refill(); !status.ok()) return status;
   for (int i = 0; i < dedupe::limits::kPasses; ++i) {
     // Everything written before this instant gets its extents and its checksums.
     if (auto status = fs_.write_back(); !status.ok()) return status;
@@ -114,7 +124,7 @@ absl::Status Run::make_passes(Summary& summary) {
     }
     if (stop_) return absl::CancelledError("stopped");
     if (window.to <= window.after) break;
-    if (auto status = prepare(window); !status.ok()) return status;
+    if (auto status = prepare(window, from); !status.ok()) return status;
     const std::uint64_t gone = progress_.counters.bytes_gone;
     spdlog::debug("pass {}: generations {} to {}, {} extents", summary.passes + 1, window.after + 1,
                   window.to, std::accumulate(census_.extents.begin(), census_.extents.end(), 0UL));
@@ -139,8 +149,12 @@ absl::Status Run::run(Summary& summary) {
                                                     : std::string(message_of(status));
     status = absl::OkStatus();
   }
+  if (!status.ok()) summary.result = Result::kFailed;
   ++checkpoint_.totals.runs;
-  if (auto saved = save(); !saved.ok() && status.ok()) status = saved;
+  if (auto saved = save(); !saved.ok() && status.ok()) {
+    summary.result = Result::kFailed;
+    status = saved;
+  }
   auto after = fs_.space();
   if (before.ok() && after.ok()) {
     summary.data_used_before = before->data.used;
@@ -164,8 +178,9 @@ absl::StatusOr<std::unique_ptr<index::Table>> open_table(btrfs::Filesystem& fs,
                                                          const StateDir& state,
                                                          std::uint64_t wanted_bytes) {
   const btrfs::FsInfo& info = fs.info();
-  index::TableOptions options{wanted_bytes, info.uuid, info.block_size, info.csum_type};
-  if (options.size_bytes == 0) {
+  index::TableOptions options{wanted_bytes, wanted_bytes == 0, info.uuid, info.block_size,
+                              info.csum_type};
+  if (options.any_size) {
     auto space = fs.space();
     if (!space.ok()) return space.status();
     options.size_bytes = default_table_bytes(space->data.used, info.block_size);
@@ -187,6 +202,12 @@ RunResult run_once(const RunOptions& options, Progress& progress, const std::ato
   if (target.filesystem == nullptr) return out;
   btrfs::Filesystem& fs = *target.filesystem;
   out.summary.filesystem = fs.info().uuid;
+  if (options.state_dir.empty() && has_temporary_uuid(fs.info().uuid)) {
+    out.refusal = {kExitUsage, fmt::format("{}: mounted under a temporary UUID, which no state can be "
+                                           "kept for; name a --state-dir",
+                                           options.mount)};
+    return out;
+  }
   auto state = StateDir::open(options.state_dir.empty() ? StateDir::default_path(fs.info().uuid)
                                                         : options.state_dir,
                               fs.info().uuid);

@@ -27,6 +27,7 @@ json to_json(const Checkpoint& c, const btrfs::Uuid& filesystem) {
   json out = {{"version", kVersion},
               {"filesystem", btrfs::to_string(filesystem)},
               {"done_generation", c.done_generation},
+              {"table_generation", c.table_generation},
               {"totals",
                {{"runs", c.totals.runs},
                 {"bytes_freed", c.totals.bytes_freed},
@@ -44,6 +45,7 @@ json to_json(const Checkpoint& c, const btrfs::Uuid& filesystem) {
 Checkpoint from_json(const json& in) {
   Checkpoint c;
   in.at("done_generation").get_to(c.done_generation);
+  in.at("table_generation").get_to(c.table_generation);
   const json& totals = in.at("totals");
   totals.at("runs").get_to(c.totals.runs);
   totals.at("bytes_freed").get_to(c.totals.bytes_freed);

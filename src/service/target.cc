@@ -3,15 +3,19 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <linux/magic.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <fstream>
 
 #include "skep/btrfs/kernel_version.h"
 #include "skep/btrfs/status.h"
@@ -77,7 +81,24 @@ std::size_t raise_open_files() {
   return std::min<rlim_t>(kOpenFiles, limit.rlim_cur / 2);
 }
 
+// tree search, LOGICAL_INO and sharing; opening by handle; O_NOATIME on other users' files
+bool has_capabilities() {
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  if (syscall(SYS_capget, &header, data) != 0) return false;
+  for (const int capability : {CAP_SYS_ADMIN, CAP_DAC_READ_SEARCH, CAP_FOWNER}) {
+    if (!(data[CAP_TO_INDEX(capability)].effective & CAP_TO_MASK(capability))) return false;
+  }
+  return true;
+}
+
 }  // namespace
+
+bool has_temporary_uuid(const btrfs::Uuid& filesystem) {
+  std::ifstream file("/sys/fs/btrfs/" + btrfs::to_string(filesystem) + "/temp_fsid");
+  int value = 0;
+  return file >> value && value == 1;
+}
 
 Target open_target(const std::string& mount) {
   const auto kernel = btrfs::judge_running_kernel();
@@ -86,6 +107,7 @@ Target open_target(const std::string& mount) {
   }
   if (kernel.kind == btrfs::KernelVerdict::Kind::kWarn) spdlog::warn("{}", kernel.reason);
   if (auto refusal = check_path(mount); refusal.exit_status != 0) return {refusal, nullptr};
+  if (!has_capabilities()) return {refuse_open(mount, errno_status(EPERM, "capget", mount)), nullptr};
   auto opened = btrfs::KernelFilesystem::open_mount(mount, raise_open_files());
   if (!opened.ok()) return {refuse_open(mount, opened.status()), nullptr};
   if (auto status = (*opened)->lock_exclusively(); !status.ok()) {

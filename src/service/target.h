@@ -16,6 +16,9 @@ struct Target {
   std::unique_ptr<btrfs::KernelFilesystem> filesystem;  // null when refused
 };
 
+// A copy of a mounted filesystem's image is mounted under a UUID made for this mount alone.
+bool has_temporary_uuid(const btrfs::Uuid& filesystem);
+
 // Checks kernel, path, privileges, and takes the filesystem's lock.
 Target open_target(const std::string& mount);
 

@@ -46,7 +46,6 @@ struct Cursor {
 struct Census {
   std::array<std::uint64_t, kTierMinBytes.size()> extents{};
   std::array<std::uint64_t, kTierMinBytes.size()> bytes{};
-  std::uint64_t total_bytes() const;
   // Of the extents that a crawl from `cursor` has yet to meet, counting its tier as a whole.
   std::uint64_t bytes_from(std::uint32_t tier) const;
 };

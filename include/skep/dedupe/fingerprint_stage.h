@@ -39,8 +39,4 @@ class FingerprintStage {
 // then; true from it ends the scan with CANCELLED.
 absl::StatusOr<Census> scan(btrfs::Filesystem& fs, const index::Fingerprinter& fingerprinter,
                             Window window, index::Table& table, const std::function<bool()>& stop);
-// Counts only.
-absl::StatusOr<Census> take_census(btrfs::Filesystem& fs, Window window,
-                                   const std::function<bool()>& stop);
-
 }  // namespace skep::dedupe

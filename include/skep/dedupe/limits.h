@@ -49,6 +49,8 @@ inline constexpr std::uint64_t kShareBytes = 16ULL << 20;
 // it is asked for while earlier batches are shared. At most kBatchesInFlight times this is in the
 // page cache for skep's sake alone.
 inline constexpr std::uint64_t kReadAheadBytes = 32ULL << 20;
+// One call's length times its targets: the resolving phase waits for calls to end.
+inline constexpr std::uint64_t kCallBytes = 32ULL << 20;
 // A range of zeros is compared with a sparse file of this size.
 inline constexpr std::uint64_t kZeroBytes = 1ULL << 20;
 // Remnants are copied through a buffer of this size.
@@ -56,6 +58,8 @@ inline constexpr std::size_t kCopyBuffer = 1 << 20;
 
 // Victims whose end is not yet verified; 24 bytes each. Reached, the transaction is committed.
 inline constexpr std::size_t kUnverified = 32'768;
+// Growth of metadata, by estimate, before it is compared with what is seen.
+inline constexpr std::uint64_t kPriceUnverified = 16ULL << 20;
 // Leaves that are known to be no longer shared between snapshots.
 inline constexpr std::size_t kUnsharedLeaves = 1 << 18;
 // A `--once` run ends after so many passes over its own copies, whatever they freed.

@@ -34,7 +34,7 @@ struct Progress {
   std::atomic<int> pass = 0;
 };
 
-enum class Result { kDone, kStopped };
+enum class Result { kDone, kStopped, kFailed };
 
 struct Summary {
   Result result = Result::kDone;

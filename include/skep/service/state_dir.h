@@ -25,6 +25,7 @@ struct Totals {  // since ever
 // `unfinished`, a pass over `window` has reached `cursor`.
 struct Checkpoint {
   std::uint64_t done_generation = 0;
+  std::uint64_t table_generation = 0;  // the table has seen all extents up to it
   bool unfinished = false;
   dedupe::Window window;
   dedupe::Cursor cursor;
