@@ -19,8 +19,8 @@ absl::StatusOr<std::size_t> read_fully(int fd, FileKey key, std::uint64_t offset
                                        std::span<std::byte> out) {
   std::size_t done = 0;
   while (done < out.size()) {
-    const ssize_t n = pread(fd, out.data() + done, out.size() - done,
-                            static_cast<off_t>(offset + done));
+    const ssize_t n =
+        pread(fd, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
     if (n == 0) break;
     if (n > 0) {
       done += static_cast<std::size_t>(n);

@@ -134,8 +134,8 @@ absl::StatusOr<ExtentPage> KernelFilesystem::extents(std::uint64_t first, std::u
   page.done = step->done;
   // The page may end inside an extent's own items (its keyed references): those are skipped. An
   // address never gets two data extents, so going on at the next address loses nothing.
-  page.next = step->next.type > BTRFS_EXTENT_ITEM_KEY ? step->next.objectid + 1
-                                                      : step->next.objectid;
+  page.next =
+      step->next.type > BTRFS_EXTENT_ITEM_KEY ? step->next.objectid + 1 : step->next.objectid;
   if (!page.extents.empty()) page.next = std::max(page.next, page.extents.back().address + 1);
   if (page.next > last) page.done = true;
   return page;
@@ -328,9 +328,9 @@ absl::StatusOr<std::vector<DedupeResult>> KernelFilesystem::dedupe(
   }
   while (ioctl(fd_of(source), FIDEDUPERANGE, args) != 0) {
     if (errno != EINTR) {
-      return errno_status(errno, "FIDEDUPERANGE",
-                          fmt::format("inode {} of root {} at {}", source.key().inode,
-                                      source.key().root, offset));
+      return errno_status(
+          errno, "FIDEDUPERANGE",
+          fmt::format("inode {} of root {} at {}", source.key().inode, source.key().root, offset));
     }
   }
   std::vector<DedupeResult> results(targets.size());

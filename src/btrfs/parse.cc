@@ -132,8 +132,7 @@ std::optional<Subvolume> parse_root_item(const Item& item) {
   if (refs == 0) return std::nullopt;  // being deleted
   Subvolume out;
   out.root = item.key.objectid;
-  out.last_snapshot =
-      load<std::uint64_t>(item.data, offsetof(btrfs_root_item, last_snapshot));
+  out.last_snapshot = load<std::uint64_t>(item.data, offsetof(btrfs_root_item, last_snapshot));
   out.read_only = load<std::uint64_t>(item.data, offsetof(btrfs_root_item, flags)) & 1;
   return out;
 }

@@ -65,8 +65,7 @@ absl::StatusOr<TreeSearch::Step> TreeSearch::step(std::uint64_t tree, Key first,
   Key seen = first;
   bool stopped = false;
   std::size_t used = 0;
-  const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(args->buf),
-                                         size_);
+  const std::span<const std::byte> bytes(reinterpret_cast<const std::byte*>(args->buf), size_);
   auto status = parse_search_items(bytes, args->key.nr_items, [&](const Item& item) {
     seen = item.key;
     used = static_cast<std::size_t>(item.data.data() + item.data.size() - bytes.data());

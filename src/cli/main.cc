@@ -63,14 +63,17 @@ void add_run(CLI::App& app, RunCommand& command, bool& once) {
       ->type_name("RATIO");
   app.add_flag("--json", command.json, "Print the summary as one JSON object");
   auto* quiet = app.add_flag("-q,--quiet", command.quiet, "Nothing on stderr but errors");
-  app.add_flag("-v,--verbose", command.verbose, "Passes, extents left for a rare reason, and counters too")->excludes(quiet);
+  app.add_flag("-v,--verbose", command.verbose,
+               "Passes, extents left for a rare reason, and counters too")
+      ->excludes(quiet);
   app.add_option("MOUNT", options.mount, "Any mount point of the filesystem")->required();
 }
 
 int parse_and_run(int argc, char** argv) {
-  CLI::App app("skep finds blocks that a btrfs filesystem stores more than once, and makes the "
-               "files share one copy.",
-               "skep");
+  CLI::App app(
+      "skep finds blocks that a btrfs filesystem stores more than once, and makes the "
+      "files share one copy.",
+      "skep");
   app.set_version_flag("--version", "skep " SKEP_VERSION);
   RunCommand command;
   bool once = false;
@@ -81,7 +84,8 @@ int parse_and_run(int argc, char** argv) {
   } catch (const CLI::Success& e) {  // --help, --version
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
-    fmt::print(stderr, "skep: {}; see 'skep{} --help'\n", e.what(), run_app->parsed() ? " run" : "");
+    fmt::print(stderr, "skep: {}; see 'skep{} --help'\n", e.what(),
+               run_app->parsed() ? " run" : "");
     return service::kExitUsage;
   }
   if (!run_app->parsed()) {

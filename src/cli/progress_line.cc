@@ -39,8 +39,8 @@ ProgressLine::~ProgressLine() {
 void ProgressLine::run() {
   const auto begin = std::chrono::steady_clock::now();
   std::unique_lock lock(mutex_);
-  const auto every = terminal_ ? std::chrono::nanoseconds(kTerminalEvery)
-                               : std::chrono::nanoseconds(kLogEvery);
+  const auto every =
+      terminal_ ? std::chrono::nanoseconds(kTerminalEvery) : std::chrono::nanoseconds(kLogEvery);
   while (!ended_changed_.wait_for(lock, every, [this] { return ended_; })) {
     show(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
@@ -51,9 +51,8 @@ void ProgressLine::show(double seconds) {
   const std::uint64_t done = std::min<std::uint64_t>(progress_.counters.bytes_progress, total);
   const double share = total == 0 ? 0 : static_cast<double>(done) / static_cast<double>(total);
   best_percent_ = std::max(best_percent_, share * 100);
-  std::string text = fmt::format(
-      "{:3.0f} %  {} of {}  {} freed", best_percent_, format_size(done), format_size(total),
-      format_size(progress_.counters.freed_bytes()));
+  std::string text = fmt::format("{:3.0f} %  {} of {}  {} freed", best_percent_, format_size(done),
+                                 format_size(total), format_size(progress_.counters.freed_bytes()));
   if (seconds > kLeastSeconds && done != 0) {
     const double rate = static_cast<double>(done) / seconds;
     text += fmt::format("  {}/s  {} left", format_size(static_cast<std::uint64_t>(rate)),

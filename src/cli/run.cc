@@ -33,8 +33,8 @@ void install_signal_handlers() {
 }
 
 void set_up_log(const RunCommand& command) {
-  auto logger = std::make_shared<spdlog::logger>(
-      "skep", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+  auto logger =
+      std::make_shared<spdlog::logger>("skep", std::make_shared<spdlog::sinks::stderr_sink_mt>());
   logger->set_pattern("skep: %v");
   logger->set_level(command.quiet     ? spdlog::level::err
                     : command.verbose ? spdlog::level::debug
@@ -66,9 +66,8 @@ int run(const RunCommand& command) {
     return service::kExitFailed;
   }
   if (command.verbose) {
-    progress.counters.for_each([](std::string_view name, std::uint64_t value) {
-      spdlog::debug("{} {}", name, value);
-    });
+    progress.counters.for_each(
+        [](std::string_view name, std::uint64_t value) { spdlog::debug("{} {}", name, value); });
   }
   if (!result.status.ok()) {
     spdlog::error("{}", message_of(result.status));

@@ -113,9 +113,9 @@ std::string summary_text(const std::string& mount, const service::Summary& summa
   std::string out = fmt::format("{}: {} {} {}, {} pass{}\n", mount,
                                 done     ? "done"
                                 : failed ? "failed"
-                                         : summary.stop_reason, done ? "in" : "after",
-                                service::format_duration(summary.seconds), summary.passes,
-                                summary.passes == 1 ? "" : "es");
+                                         : summary.stop_reason,
+                                done ? "in" : "after", service::format_duration(summary.seconds),
+                                summary.passes, summary.passes == 1 ? "" : "es");
   const auto line = [&](std::string_view name, const std::string& value, const std::string& note) {
     out += fmt::format("  {:<12} {:>9}  {}\n", name, value, note);
   };
@@ -178,9 +178,8 @@ std::string summary_json(const std::string& mount, const service::Summary& summa
                                                            {"bytes", tally.bytes.load()}};
   }
   auto& others = out["counters"] = nlohmann::ordered_json::object();
-  counters.for_each([&](std::string_view name, std::uint64_t value) {
-    others[std::string(name)] = value;
-  });
+  counters.for_each(
+      [&](std::string_view name, std::uint64_t value) { others[std::string(name)] = value; });
   return out.dump(2) + "\n";
 }
 

@@ -48,8 +48,14 @@ class Application {
  public:
   Application(btrfs::Filesystem& fs, PhaseGate& gate, Counters& counters,
               const std::atomic<bool>& stop, Batch& batch)
-      : fs_(fs), counters_(counters), stop_(stop), batch_(batch), remnants_(fs),
-        sharer_(fs, gate, counters), block_(fs.info().block_size), plans_(std::move(batch.plans)),
+      : fs_(fs),
+        counters_(counters),
+        stop_(stop),
+        batch_(batch),
+        remnants_(fs),
+        sharer_(fs, gate, counters),
+        block_(fs.info().block_size),
+        plans_(std::move(batch.plans)),
         verdicts_(plans_.size(), Verdict::kFreed) {}
 
   absl::Status run() {
@@ -91,8 +97,8 @@ class Application {
   const std::uint64_t block_;
   std::vector<ReplacementPlan> plans_;
   std::vector<Verdict> verdicts_;
-  std::vector<std::uint64_t> copy_begin_;   // of each plan, in the file of whole blocks
-  std::vector<std::uint64_t> first_tail_;   // of each plan, its number in the file of tails
+  std::vector<std::uint64_t> copy_begin_;  // of each plan, in the file of whole blocks
+  std::vector<std::uint64_t> first_tail_;  // of each plan, its number in the file of tails
   std::vector<Task> file_tasks_, zero_tasks_, copy_tasks_, tail_tasks_, differing_;
   std::shared_ptr<btrfs::TemporaryFile> zeros_;
   std::size_t begun_ = 0;  // plans that are carried out; those behind were dropped by a stop
@@ -133,8 +139,13 @@ void Application::collect_tasks() {
   for (std::size_t p = 0; p < begun_; ++p) {
     if (verdicts_[p] != Verdict::kFreed) continue;
     for (const Share& share : plans_[p].shares) {
-      Task task{p, share.kind, share.source, share.source_offset, share.target,
-                share.target_offset, share.length};
+      Task task{p,
+                share.kind,
+                share.source,
+                share.source_offset,
+                share.target,
+                share.target_offset,
+                share.length};
       switch (share.kind) {
         case SourceKind::kFile:
           // Ranges of one file that follow each other in another are shared in one call, also
@@ -209,8 +220,8 @@ void Application::share_all(SourceKind kind, std::vector<Task>& tasks) {
   } else {
     // Snapshots refer to an extent in the same way: their ranges of one source range come together.
     for (auto first = tasks.begin(); first != tasks.end();) {
-      auto end = std::find_if(first, tasks.end(),
-                              [&](const Task& t) { return t.plan != first->plan; });
+      auto end =
+          std::find_if(first, tasks.end(), [&](const Task& t) { return t.plan != first->plan; });
       std::stable_sort(first, end, [](const Task& a, const Task& b) {
         return std::tuple(a.source, a.source_offset, a.length) <
                std::tuple(b.source, b.source_offset, b.length);
@@ -296,9 +307,8 @@ void Application::locate_copies() {
 
 void Application::share_tails() {
   if (tail_tasks_.empty()) return;
-  std::stable_sort(tail_tasks_.begin(), tail_tasks_.end(), [](const Task& a, const Task& b) {
-    return a.source_offset > b.source_offset;
-  });
+  std::stable_sort(tail_tasks_.begin(), tail_tasks_.end(),
+                   [](const Task& a, const Task& b) { return a.source_offset > b.source_offset; });
   bool located = false;
   for (std::size_t i = 0; i < tail_tasks_.size();) {
     std::size_t end = i + 1;
@@ -329,8 +339,7 @@ void Application::locate_tails() {
     batch_.new_blocks.push_back(
         {plan.tail_fingerprints[task.source_offset - first_tail_[task.plan]], address});
     batch_.new_references.push_back(
-        {address,
-         {task.target, task.target_offset, 0, block_, task.target_offset + task.length}});
+        {address, {task.target, task.target_offset, 0, block_, task.target_offset + task.length}});
   }
 }
 

@@ -9,11 +9,26 @@ std::int64_t now_nanos() { return std::chrono::steady_clock::now().time_since_ep
 }  // namespace
 
 std::string_view name_of(Verdict verdict) {
-  static constexpr std::string_view kNames[] = {
-      "freed",       "unique",        "keeper",         "no_checksum",         "compressed",
-      "preallocated", "nodatasum",    "immutable",      "encoded",             "system",
-      "too_many_references", "unreferenced", "short_runs", "tail_only",        "copy_ratio",
-      "metadata_price", "changed",    "differs",        "busy",                "failed"};
+  static constexpr std::string_view kNames[] = {"freed",
+                                                "unique",
+                                                "keeper",
+                                                "no_checksum",
+                                                "compressed",
+                                                "preallocated",
+                                                "nodatasum",
+                                                "immutable",
+                                                "encoded",
+                                                "system",
+                                                "too_many_references",
+                                                "unreferenced",
+                                                "short_runs",
+                                                "tail_only",
+                                                "copy_ratio",
+                                                "metadata_price",
+                                                "changed",
+                                                "differs",
+                                                "busy",
+                                                "failed"};
   static_assert(std::size(kNames) == static_cast<std::size_t>(Verdict::kCount));
   return kNames[static_cast<std::size_t>(verdict)];
 }

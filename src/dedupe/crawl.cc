@@ -31,12 +31,15 @@ std::uint64_t Census::bytes_from(std::uint32_t tier) const {
 }
 
 Crawl::Crawl(btrfs::Filesystem& fs, Window window, Cursor start, const Census& census)
-    : fs_(fs), window_(window), census_(census), start_(start), tier_(start.tier),
+    : fs_(fs),
+      window_(window),
+      census_(census),
+      start_(start),
+      tier_(start.tier),
       address_(start.address) {}
 
 bool Crawl::wants(const btrfs::Extent& extent) const {
-  return window_.contains(extent.generation) &&
-         !start_.has_passed(extent.address, extent.length);
+  return window_.contains(extent.generation) && !start_.has_passed(extent.address, extent.length);
 }
 
 // Reads the extents of tiers [tier_, end_tier), sorted.

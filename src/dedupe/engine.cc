@@ -60,8 +60,14 @@ class FirstError {
 struct Engine::Shared {
   Shared(btrfs::Filesystem& f, const index::Fingerprinter& fp, index::Table& t, Counters& c,
          const Options& o)
-      : fs(f), fingerprinter(fp), table(t), counters(c), options(o), resolver(f, gate, c),
-        catalog(f, resolver), price(f.info().node_size, metadata_copies(f)) {}
+      : fs(f),
+        fingerprinter(fp),
+        table(t),
+        counters(c),
+        options(o),
+        resolver(f, gate, c),
+        catalog(f, resolver),
+        price(f.info().node_size, metadata_copies(f)) {}
 
   btrfs::Filesystem& fs;
   const index::Fingerprinter& fingerprinter;
@@ -103,11 +109,14 @@ struct Engine::Flow {
 };
 
 Engine::Flow::Flow(Shared& shared, Window window, Cursor start, const std::atomic<bool>& stop)
-    : s(shared), error(stop), fingerprint(s.fs, s.fingerprinter),
+    : s(shared),
+      error(stop),
+      fingerprint(s.fs, s.fingerprinter),
       match(s.fs, s.fingerprinter, s.table, s.roles, s.counters, s.options, window),
       plan({s.fs, s.fingerprinter, s.table, s.resolver, s.catalog, s.price, s.roles, s.counters,
             s.options, [this] { match.expect_changes(); }}),
-      prefetch(s.fs, s.counters), apply(s.fs, s.gate, s.counters, halt),
+      prefetch(s.fs, s.counters),
+      apply(s.fs, s.gate, s.counters, halt),
       settle({s.fs, s.table, s.catalog, s.price, s.roles, s.counters,
               [this] { match.expect_changes(); }},
              start) {}
@@ -158,12 +167,12 @@ void Engine::Flow::run(BatchSource& source, const std::function<void(Cursor)>& s
     return b;
   });
   // 8. Table, totals, cursor; freed space is verified.
-  flow::function_node<BatchPtr, flow::continue_msg> settle_node(
-      graph, flow::serial, [&](BatchPtr b) {
-        error.note(settle.run(*b));
-        settled(settle.cursor());
-        return flow::continue_msg();
-      });
+  flow::function_node<BatchPtr, flow::continue_msg> settle_node(graph, flow::serial,
+                                                                [&](const BatchPtr& b) {
+                                                                  error.note(settle.run(*b));
+                                                                  settled(settle.cursor());
+                                                                  return flow::continue_msg();
+                                                                });
   flow::make_edge(source_node, limiter);
   flow::make_edge(limiter, fingerprint_node);
   flow::make_edge(fingerprint_node, match_node);

@@ -29,8 +29,7 @@ absl::Status FingerprintStage::fingerprint(std::vector<btrfs::Extent> extents,
   for (auto& extent : extents) out.push_back({std::move(extent), {}});
   for (std::size_t first = 0; first < out.size();) {
     std::size_t end = first + 1;
-    while (end < out.size() &&
-           out[end].extent.address - out[end - 1].extent.end() < kNear) {
+    while (end < out.size() && out[end].extent.address - out[end - 1].extent.end() < kNear) {
       ++end;
     }
     std::size_t at = first;  // checksums come in address order, as the extents do
@@ -43,8 +42,7 @@ absl::Status FingerprintStage::fingerprint(std::vector<btrfs::Extent> extents,
             auto& [extent, blocks] = out[at];
             if (address < extent.address) continue;
             if (blocks.empty()) blocks.resize(extent.length / block, index::kNoFingerprint);
-            blocks[(address - extent.address) / block] =
-                fingerprinter_.from_csum(sums.first(size));
+            blocks[(address - extent.address) / block] = fingerprinter_.from_csum(sums.first(size));
           }
         });
     if (!status.ok()) return status;
@@ -60,7 +58,7 @@ absl::Status FingerprintStage::run(Batch& batch) const {
 namespace {
 
 absl::Status for_each_page(btrfs::Filesystem& fs, Window window, const std::function<bool()>& stop,
-                           absl::FunctionRef<absl::Status(std::vector<btrfs::Extent>)> visit) {
+                           absl::FunctionRef<absl::Status(std::vector<btrfs::Extent>&&)> visit) {
   constexpr std::uint64_t kLast = std::numeric_limits<std::uint64_t>::max();
   for (std::uint64_t at = 0;;) {
     if (stop()) return absl::CancelledError("stopped");
@@ -99,7 +97,7 @@ absl::StatusOr<Census> scan(btrfs::Filesystem& fs, const index::Fingerprinter& f
     }
     return absl::OkStatus();
   };
-  auto status = for_each_page(fs, window, stop, [&](std::vector<btrfs::Extent> extents) {
+  auto status = for_each_page(fs, window, stop, [&](std::vector<btrfs::Extent>&& extents) {
     std::vector<btrfs::Extent> some;
     std::uint64_t bytes = 0;
     for (auto& extent : extents) {

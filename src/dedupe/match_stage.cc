@@ -33,8 +33,13 @@ constexpr std::uint64_t kSwapMargin = 16;
 MatchStage::MatchStage(btrfs::Filesystem& fs, const index::Fingerprinter& fingerprinter,
                        index::Table& table, Roles& roles, Counters& counters,
                        const Options& options, Window window)
-    : fs_(fs), fingerprinter_(fingerprinter), table_(table), cache_(fs, fingerprinter),
-      roles_(roles), counters_(counters), options_(options), window_(window),
+    : fingerprinter_(fingerprinter),
+      table_(table),
+      cache_(fs, fingerprinter),
+      roles_(roles),
+      counters_(counters),
+      options_(options),
+      window_(window),
       block_(fs.info().block_size) {}
 
 void MatchStage::run(Batch& batch) {
@@ -278,8 +283,7 @@ void MatchStage::commit_victim(Match& match) {
   }
   for (const Run& run : match.runs) match.keepers.push_back(run.keeper.address);
   std::sort(match.keepers.begin(), match.keepers.end());
-  match.keepers.erase(std::unique(match.keepers.begin(), match.keepers.end()),
-                      match.keepers.end());
+  match.keepers.erase(std::unique(match.keepers.begin(), match.keepers.end()), match.keepers.end());
   for (const std::uint64_t keeper : match.keepers) roles_.pin(keeper);
 }
 

@@ -10,10 +10,11 @@
 namespace skep::dedupe {
 namespace {
 
-// A leaf of 16 KiB holds the items of some 50 small files (inode, name, one extent: 300 bytes) or
-// some 200 extents of one file, packed by about three quarters.
+// A leaf of 16 KiB holds the items of some 50 small files (inode, name, one extent: 300 bytes),
+// packed by about three quarters. A large file, likely in many extents, has leaves of its own.
 constexpr std::uint64_t kInodesALeaf = 40;
-constexpr std::uint64_t kBytesALeaf = 16ULL << 20;
+constexpr std::uint64_t kLargeFile = 1ULL << 20;
+constexpr std::uint64_t kBytesALeaf = 4ULL << 20;
 // A file extent item (53 + 25 bytes of item header) and its backreference (28 + 25 when keyed).
 constexpr std::uint64_t kItemBytes = 131;
 // Unsharing a leaf also gives every extent that it names a backreference of its own (28 + 25 bytes
@@ -32,16 +33,27 @@ MetadataPrice::Needs MetadataPrice::needs(const std::vector<Reference>& referenc
   Needs out;
   out.new_items = shares > references.size() ? shares - references.size() : 0;
   // The same inode and offset in several subvolumes: snapshots, which share the leaf.
-  std::map<std::pair<std::uint64_t, std::uint64_t>, std::vector<std::uint64_t>> roots;
-  for (const auto& ref : references) roots[{ref.file.inode, ref.file_offset}].push_back(ref.file.root);
+  struct Place {
+    std::vector<std::uint64_t> roots;
+    bool large = false;
+  };
+  std::map<std::pair<std::uint64_t, std::uint64_t>, Place> places;
+  for (const auto& ref : references) {
+    Place& place = places[{ref.file.inode, ref.file_offset}];
+    place.roots.push_back(ref.file.root);
+    place.large = place.large || ref.file_size >= kLargeFile;
+  }
   absl::MutexLock lock(&mutex_);
-  for (const auto& [place, in_roots] : roots) {
-    if (in_roots.size() < 2) continue;
+  for (const auto& [where, place] : places) {
+    const auto& [inode, offset] = where;
+    if (place.roots.size() < 2) continue;
     // Every reference that snapshots shared by sharing the leaf gets a backreference of its own.
-    out.new_items += in_roots.size() - 1;
+    out.new_items += place.roots.size() - 1;
     // One of the roots keeps the leaf that they share now.
-    for (std::size_t i = 1; i < in_roots.size(); ++i) {
-      const Leaf leaf{in_roots[i], place.first / kInodesALeaf, place.second / kBytesALeaf};
+    for (std::size_t i = 1; i < place.roots.size(); ++i) {
+      // Numbers of large files' leaves lie above those of groups of small files.
+      const Leaf leaf = place.large ? Leaf{place.roots[i], ~inode, offset / kBytesALeaf}
+                                    : Leaf{place.roots[i], inode / kInodesALeaf, 0};
       if (!unshared_.contains(leaf)) out.leaves.push_back(leaf);
     }
   }

@@ -8,10 +8,16 @@
 namespace skep::dedupe {
 
 PlanBuilder::PlanBuilder(const Match& match, const std::vector<Reference>& references,
-                         KeeperCatalog& catalog, const index::Table& table,
-                         index::Fingerprint zero, std::uint64_t block, std::uint64_t min_run_bytes)
-    : match_(match), references_(references), catalog_(catalog), table_(table), zero_(zero),
-      block_(block), min_run_bytes_(min_run_bytes), sources_(match.victim.blocks.size()),
+                         KeeperCatalog& catalog, const index::Table& table, index::Fingerprint zero,
+                         std::uint64_t block, std::uint64_t min_run_bytes)
+    : match_(match),
+      references_(references),
+      catalog_(catalog),
+      table_(table),
+      zero_(zero),
+      block_(block),
+      min_run_bytes_(min_run_bytes),
+      sources_(match.victim.blocks.size()),
       needed_(match.victim.blocks.size()) {}
 
 bool PlanBuilder::span_of(const Reference& reference, Span& span) const {
@@ -137,8 +143,7 @@ const PlanBuilder::Tail& PlanBuilder::tail_for(const Reference& reference, std::
   if (tail.source.kind == SourceKind::kTailCopy) {
     tail.source.source_offset = plan.tails.size();
     plan.tails.push_back({reference.file, reference.file_size - length, length});
-    plan.tail_fingerprints.push_back(
-        index::tail_fingerprint(match_.victim.blocks[block], length));
+    plan.tail_fingerprints.push_back(index::tail_fingerprint(match_.victim.blocks[block], length));
     plan.copied_bytes += block_;
   }
   tails_.push_back(tail);
@@ -150,11 +155,11 @@ void PlanBuilder::share_reference(const Reference& reference, const Span& span,
   const auto add = [&](const BlockSource& source, std::uint64_t offset, std::uint64_t length) {
     if (!plan.shares.empty()) {
       Share& last = plan.shares.back();
-      const bool follows = last.kind == source.kind && last.target == reference.file &&
-                           last.target_offset + last.length == offset &&
-                           (source.kind == SourceKind::kZero ||
-                            (last.source == source.file &&
-                             last.source_offset + last.length == source.offset));
+      const bool follows =
+          last.kind == source.kind && last.target == reference.file &&
+          last.target_offset + last.length == offset &&
+          (source.kind == SourceKind::kZero ||
+           (last.source == source.file && last.source_offset + last.length == source.offset));
       if (follows && source.kind != SourceKind::kTailCopy) {
         last.length += length;
         return;

@@ -3,7 +3,6 @@
 
 #include <absl/container/btree_map.h>
 #include <absl/container/btree_set.h>
-
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -15,9 +14,8 @@
 namespace skep::dedupe {
 namespace {
 
-// Freed bytes must exceed the price by this factor: the estimate of leaves is rough. Seen less
-// estimated was 1.2 times under 10 snapshots, 2.6 times under 100.
-constexpr double kPriceMargin = 2;
+// Freed bytes must exceed the price by this factor: the estimate of leaves is rough.
+constexpr double kPriceMargin = 1.5;
 
 }  // namespace
 
@@ -80,7 +78,8 @@ std::optional<PlanStage::Draft> PlanStage::draft(Match match, Batch& batch) {
   }
   const std::uint64_t length = match.victim.extent.length;
   const std::uint64_t copied = out.plan.copied_bytes;
-  const double most = p_.options.max_copy_ratio * static_cast<double>(length - std::min(length, copied));
+  const double most =
+      p_.options.max_copy_ratio * static_cast<double>(length - std::min(length, copied));
   const bool gains = copied < length && static_cast<double>(copied) <= most;
   if (!gains || builder.shared_blocks() == 0) {
     Verdict verdict = Verdict::kCopyRatio;
@@ -113,9 +112,8 @@ void PlanStage::choose(std::vector<Draft> drafts, Batch& batch) {
   std::uint64_t alone = 0;
   for (Draft& draft : drafts) {
     // Those that unshare nothing have nobody to share the price with.
-    const MetadataPrice::Leaf name = draft.needs.leaves.empty()
-                                         ? MetadataPrice::Leaf{0, 0, alone++}
-                                         : draft.needs.leaves.front();
+    const MetadataPrice::Leaf name = draft.needs.leaves.empty() ? MetadataPrice::Leaf{0, 0, alone++}
+                                                                : draft.needs.leaves.front();
     Group& group = groups[name];
     group.members.push_back(&draft);
     group.leaves.insert(draft.needs.leaves.begin(), draft.needs.leaves.end());

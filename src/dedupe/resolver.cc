@@ -112,7 +112,8 @@ void Resolver::add_references(const btrfs::Extent& extent,
   for (std::size_t i = 0; i < found.size();) {
     std::size_t end = i + 1;
     while (end < found.size() && found[end].root == found[i].root &&
-           found[end].inode == found[i].inode && found[end].offset - found[end - 1].offset < kNear) {
+           found[end].inode == found[i].inode &&
+           found[end].offset - found[end - 1].offset < kNear) {
       ++end;
     }
     const btrfs::FileKey file{found[i].root, found[i].inode};
@@ -154,7 +155,8 @@ Resolved Resolver::from_logical_ino(const btrfs::Extent& extent) {
   found->erase(std::unique(found->begin(), found->end()), found->end());
   Resolved out;
   add_references(extent, *found, out);
-  if (out.verdict == Verdict::kFreed && out.references.empty()) out.verdict = Verdict::kUnreferenced;
+  if (out.verdict == Verdict::kFreed && out.references.empty())
+    out.verdict = Verdict::kUnreferenced;
   return out;
 }
 
@@ -170,8 +172,7 @@ std::vector<Reference> Resolver::inline_references(const btrfs::Extent& extent, 
   return out;
 }
 
-std::vector<Reference> Resolver::references_at(const btrfs::Extent& extent,
-                                               std::uint64_t address) {
+std::vector<Reference> Resolver::references_at(const btrfs::Extent& extent, std::uint64_t address) {
   auto found = logical_ino(address, true);
   if (!found.ok()) return {};
   Resolved out;
@@ -182,12 +183,11 @@ std::vector<Reference> Resolver::references_at(const btrfs::Extent& extent,
     // What came back is the block's offset in the file; the item begins at most as far before it as
     // the extent before the block.
     const btrfs::FileKey file{ref.root, ref.inode};
-    auto map = fs_.file_map(file, ref.offset - std::min(ref.offset, offset_in_extent),
-                            ref.offset + 1);
+    auto map =
+        fs_.file_map(file, ref.offset - std::min(ref.offset, offset_in_extent), ref.offset + 1);
     if (!map.ok()) continue;
-    std::erase_if(map->extents, [&](const auto& item) {
-      return item.file_offset + item.length <= ref.offset;
-    });
+    std::erase_if(map->extents,
+                  [&](const auto& item) { return item.file_offset + item.length <= ref.offset; });
     const std::size_t before = out.references.size();
     if (!readable(add(extent, file, *map, out.references))) out.references.resize(before);
   }

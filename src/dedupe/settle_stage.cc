@@ -39,8 +39,8 @@ absl::Status SettleStage::run(Batch& batch) {
     advance(batch);
   }
   // Early where metadata is at stake: the price is learned from what is seen.
-  const bool due = unverified_.size() >= limits::kUnverified ||
-                   estimated_price_ >= limits::kPriceUnverified;
+  const bool due =
+      unverified_.size() >= limits::kUnverified || estimated_price_ >= limits::kPriceUnverified;
   return due ? verify() : absl::OkStatus();
 }
 

@@ -39,7 +39,8 @@ std::vector<Sharer::Pending> Sharer::call(btrfs::File& source, std::uint64_t off
                                           std::span<const btrfs::DedupeTarget> targets,
                                           std::span<const Pending> pending,
                                           std::vector<Verdict>& verdicts) {
-  // All of `pending` have done equally much: those that lag behind are asked in a call of their own.
+  // All of `pending` have done equally much: those that lag behind are asked in a call of their
+  // own.
   const std::uint64_t done = pending.front().done;
   std::vector<btrfs::DedupeTarget> asked;
   for (const Pending& p : pending) {

@@ -102,8 +102,8 @@ void LocalityCache::load_extents(Window& window) {
   for (const std::uint64_t back : kLookBack) {
     collect(window.base - std::min(back, window.base), window.base);
     // Only the last one before the window can reach into it.
-    if (window.extents.size() > 1) window.extents.erase(window.extents.begin(),
-                                                        window.extents.end() - 1);
+    if (window.extents.size() > 1)
+      window.extents.erase(window.extents.begin(), window.extents.end() - 1);
     if (!window.extents.empty()) break;
   }
   if (!window.extents.empty() && window.extents.back().end() <= window.base) {
@@ -121,9 +121,9 @@ LocalityCache::Window& LocalityCache::window_for(std::uint64_t address) {
   }
   auto it = by_base_.find(base);
   if (it == by_base_.end()) {
-    auto oldest = std::min_element(
-        windows_.begin(), windows_.end(),
-        [](const Window& a, const Window& b) { return a.used < b.used; });
+    auto oldest =
+        std::min_element(windows_.begin(), windows_.end(),
+                         [](const Window& a, const Window& b) { return a.used < b.used; });
     clear(*oldest);
     oldest->base = base;
     load(*oldest);

@@ -93,8 +93,8 @@ struct Table::Bucket {
   void remove(Cell& cell);
 };
 
-// Closes the gap, so that no search ends too early: the line's last cell moves up, and when the line
-// was full, a cell that overflowed from it or from a line before it comes back.
+// Closes the gap, so that no search ends too early: the line's last cell moves up, and when the
+// line was full, a cell that overflowed from it or from a line before it comes back.
 void Table::Bucket::remove(Cell& cell) {
   Cell* gap = &cell;
   auto at = static_cast<std::size_t>(gap - cells) / kLineCells;
@@ -248,9 +248,10 @@ absl::Status Table::create(const TableOptions& options) {
   if (const int error = posix_fallocate(fd.get(), 0, static_cast<off_t>(bytes)); error != 0) {
     unlink(path_.c_str());
     if (error == ENOSPC) {
-      return absl::InvalidArgumentError(fmt::format(
-          "{}: no room for a table of {} bytes; choose a smaller --table-size or another --state-dir",
-          path_, bytes));
+      return absl::InvalidArgumentError(
+          fmt::format("{}: no room for a table of {} bytes; choose a smaller --table-size or "
+                      "another --state-dir",
+                      path_, bytes));
     }
     return errno_status(error, "fallocate", path_);
   }

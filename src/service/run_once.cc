@@ -30,8 +30,14 @@ class Run {
  public:
   Run(btrfs::Filesystem& fs, StateDir& state, index::Table& table, const RunOptions& options,
       Progress& progress, const std::atomic<bool>& stop)
-      : state_(state), fs_(fs), fingerprinter_(fs.info()), table_(table), progress_(progress),
-        stop_(stop), checkpoint_(state.checkpoint()), before_(checkpoint_.totals),
+      : state_(state),
+        fs_(fs),
+        fingerprinter_(fs.info()),
+        table_(table),
+        progress_(progress),
+        stop_(stop),
+        checkpoint_(state.checkpoint()),
+        before_(checkpoint_.totals),
         engine_(fs, fingerprinter_, table, progress.counters, options.engine) {}
 
   absl::Status run(Summary& summary);
@@ -64,10 +70,10 @@ absl::Status Run::save() {
   return state_.save(checkpoint_);
 }
 
-// Fills the table with the window's own blocks, so that every extent meets those that come behind it.
+// Fills the table with the window's own blocks, so that every extent meets those that come behind
+// it.
 absl::Status Run::prepare(dedupe::Window window, dedupe::Cursor from) {
-  auto census =
-      dedupe::scan(fs_, fingerprinter_, window, table_, [this] { return stop_.load(); });
+  auto census = dedupe::scan(fs_, fingerprinter_, window, table_, [this] { return stop_.load(); });
   if (!census.ok()) return census.status();
   census_ = *census;
   checkpoint_.table_generation = std::max(checkpoint_.table_generation, window.to);
@@ -145,8 +151,8 @@ absl::Status Run::run(Summary& summary) {
   auto status = make_passes(summary);
   if (absl::IsCancelled(status) || absl::IsResourceExhausted(status)) {
     summary.result = Result::kStopped;
-    summary.stop_reason = absl::IsCancelled(status) ? "stopped by a signal"
-                                                    : std::string(message_of(status));
+    summary.stop_reason =
+        absl::IsCancelled(status) ? "stopped by a signal" : std::string(message_of(status));
     status = absl::OkStatus();
   }
   if (!status.ok()) summary.result = Result::kFailed;
@@ -203,14 +209,15 @@ RunResult run_once(const RunOptions& options, Progress& progress, const std::ato
   btrfs::Filesystem& fs = *target.filesystem;
   out.summary.filesystem = fs.info().uuid;
   if (options.state_dir.empty() && has_temporary_uuid(fs.info().uuid)) {
-    out.refusal = {kExitUsage, fmt::format("{}: mounted under a temporary UUID, which no state can be "
-                                           "kept for; name a --state-dir",
-                                           options.mount)};
+    out.refusal = {kExitUsage,
+                   fmt::format("{}: mounted under a temporary UUID, which no state can be "
+                               "kept for; name a --state-dir",
+                               options.mount)};
     return out;
   }
-  auto state = StateDir::open(options.state_dir.empty() ? StateDir::default_path(fs.info().uuid)
-                                                        : options.state_dir,
-                              fs.info().uuid);
+  auto state = StateDir::open(
+      options.state_dir.empty() ? StateDir::default_path(fs.info().uuid) : options.state_dir,
+      fs.info().uuid);
   if (!state.ok()) {
     out.refusal = refuse_state(state.status());
     return out;

@@ -98,8 +98,8 @@ absl::Status StateDir::load() {
     const json in = json::parse(file);
     if (const auto owner = in.at("filesystem").get<std::string>();
         owner != btrfs::to_string(filesystem_)) {
-      return absl::FailedPreconditionError(fmt::format(
-          "{}: belongs to filesystem {}; choose another --state-dir", path_, owner));
+      return absl::FailedPreconditionError(
+          fmt::format("{}: belongs to filesystem {}; choose another --state-dir", path_, owner));
     }
     if (const int version = in.at("version").get<int>(); version != kVersion) {
       set_aside_reason_ = fmt::format("it has version {}", version);

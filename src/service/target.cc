@@ -58,8 +58,9 @@ Refusal check_path(const std::string& mount) {
 Refusal refuse_open(const std::string& mount, const absl::Status& status) {
   switch (errno_of(status)) {
     case EROFS:
-      return refuse(kExitUnsupported,
-                    fmt::format("{}: mounted read-only; mount it read-write to share blocks", mount));
+      return refuse(
+          kExitUnsupported,
+          fmt::format("{}: mounted read-only; mount it read-write to share blocks", mount));
     case EPERM:
     case EACCES:
       return refuse(kExitUnsupported,
@@ -107,7 +108,8 @@ Target open_target(const std::string& mount) {
   }
   if (kernel.kind == btrfs::KernelVerdict::Kind::kWarn) spdlog::warn("{}", kernel.reason);
   if (auto refusal = check_path(mount); refusal.exit_status != 0) return {refusal, nullptr};
-  if (!has_capabilities()) return {refuse_open(mount, errno_status(EPERM, "capget", mount)), nullptr};
+  if (!has_capabilities())
+    return {refuse_open(mount, errno_status(EPERM, "capget", mount)), nullptr};
   auto opened = btrfs::KernelFilesystem::open_mount(mount, raise_open_files());
   if (!opened.ok()) return {refuse_open(mount, opened.status()), nullptr};
   if (auto status = (*opened)->lock_exclusively(); !status.ok()) {

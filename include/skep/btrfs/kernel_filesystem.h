@@ -3,7 +3,8 @@
 // Filesystem on the running kernel. Files are opened by handle (open_by_handle_at with
 // FILEID_BTRFS_WITHOUT_PARENT), so any mount point of the filesystem serves for all subvolumes.
 // Needs CAP_SYS_ADMIN (tree search, LOGICAL_INO, sharing into files that are open for reading),
-// CAP_DAC_READ_SEARCH (handles) and CAP_FOWNER (O_NOATIME on other users' files). Thread-safe as filesystem.h says.
+// CAP_DAC_READ_SEARCH (handles) and CAP_FOWNER (O_NOATIME on other users' files). Thread-safe as
+// filesystem.h says.
 #pragma once
 
 #include <cstddef>

@@ -22,7 +22,7 @@ struct Key {
   std::uint64_t objectid = 0;
   std::uint8_t type = 0;
   std::uint64_t offset = 0;
-  auto operator<=>(const Key&) const = default;
+  auto operator<=>(const Key&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
 struct Item {

@@ -19,8 +19,8 @@ namespace skep::btrfs {
 // Thread-compatible: one search buffer, so one walk at a time for each object.
 class TreeSearch {
  public:
-  // `fd`: any descriptor of the filesystem, borrowed. `largest_item`: the node size. The kernel ends
-  // a call when the range or the buffer does; when as much as the largest item is left of the
+  // `fd`: any descriptor of the filesystem, borrowed. `largest_item`: the node size. The kernel
+  // ends a call when the range or the buffer does; when as much as the largest item is left of the
   // buffer, it was the range, and no second call is needed to know. The kernel faults in the whole
   // of the buffer at each call, so look-ups want a small one, walks a large one; the size is what
   // the items get, `largest_item` comes on top.
@@ -42,7 +42,7 @@ class TreeSearch {
 
   const int fd_;
   const std::size_t largest_item_;
-  std::size_t size_ = 0;                    // of the items' part of the buffer
+  std::size_t size_ = 0;                     // of the items' part of the buffer
   std::unique_ptr<std::uint64_t[]> buffer_;  // not cleared: the kernel fills it
 };
 

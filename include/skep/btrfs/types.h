@@ -94,14 +94,14 @@ struct LogicalRef {
   std::uint64_t inode = 0;
   std::uint64_t offset = 0;
   std::uint64_t root = 0;
-  auto operator<=>(const LogicalRef&) const = default;
+  auto operator<=>(const LogicalRef&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
 // A file of some subvolume, by number: needs no path.
 struct FileKey {
   std::uint64_t root = 0;
   std::uint64_t inode = 0;
-  auto operator<=>(const FileKey&) const = default;
+  auto operator<=>(const FileKey&) const = default;  // NOLINT(modernize-use-nullptr)
   template <typename H>
   friend H AbslHashValue(H h, const FileKey& k) {
     return H::combine(std::move(h), k.root, k.inode);

@@ -25,27 +25,27 @@ struct Counters {
   std::array<Tally, static_cast<std::size_t>(Verdict::kCount)> verdicts;
 
   Count extents_scanned = 0, bytes_scanned = 0;
-  Count bytes_duplicate = 0;    // blocks of victims that are stored elsewhere, zeros included
-  Count bytes_gone = 0;         // lengths of extents whose item is verified to be gone
-  Count bytes_copied = 0;       // remnants
-  Count bytes_zero = 0;         // of bytes_duplicate, those that became holes
-  Count bytes_read_asked = 0;   // read ahead or read
-  Count bytes_progress = 0;     // of the pass: extents that are settled
-  Count fingerprints = 0;       // blocks looked up
-  Count cache_hits = 0;         // runs found in the locality cache
-  Count table_hits = 0;         // runs found in the table
-  Count table_stale = 0;        // cells that pointed at something else
-  Count windows_loaded = 0;     // of the locality cache
-  Count role_swaps = 0;         // smaller extents taken up because a larger one covers them
-  Count references_inline = 0;  // victims and keepers resolved from the extent item
+  Count bytes_duplicate = 0;      // blocks of victims that are stored elsewhere, zeros included
+  Count bytes_gone = 0;           // lengths of extents whose item is verified to be gone
+  Count bytes_copied = 0;         // remnants
+  Count bytes_zero = 0;           // of bytes_duplicate, those that became holes
+  Count bytes_read_asked = 0;     // read ahead or read
+  Count bytes_progress = 0;       // of the pass: extents that are settled
+  Count fingerprints = 0;         // blocks looked up
+  Count cache_hits = 0;           // runs found in the locality cache
+  Count table_hits = 0;           // runs found in the table
+  Count table_stale = 0;          // cells that pointed at something else
+  Count windows_loaded = 0;       // of the locality cache
+  Count role_swaps = 0;           // smaller extents taken up because a larger one covers them
+  Count references_inline = 0;    // victims and keepers resolved from the extent item
   Count references_searched = 0;  // ... by LOGICAL_INO
-  Count share_calls = 0;        // FIDEDUPERANGE
-  Count share_ranges = 0;       // ranges in them
-  Count share_differs = 0;      // ranges that were not equal
-  Count share_retries = 0;      // EAGAIN
-  Count fragments = 0;          // file extents made, less those replaced; holes count as one
-  Count commits = 0;            // transactions committed to verify
-  Count not_gone = 0;           // extents whose references were replaced, and that are still there
+  Count share_calls = 0;          // FIDEDUPERANGE
+  Count share_ranges = 0;         // ranges in them
+  Count share_differs = 0;        // ranges that were not equal
+  Count share_retries = 0;        // EAGAIN
+  Count fragments = 0;            // file extents made, less those replaced; holes count as one
+  Count commits = 0;              // transactions committed to verify
+  Count not_gone = 0;  // extents whose references were replaced, and that are still there
   Count nanos_match = 0, nanos_plan = 0, nanos_prefetch = 0, nanos_share = 0, nanos_settle = 0;
   Count nanos_resolve_wait = 0, nanos_share_wait = 0;  // for the other phase to end
 

@@ -30,7 +30,7 @@ struct Window {
 // and there are few extents; quarters below. Each tier costs a walk over the extent tree (0.07 s
 // for 7.5 GiB), those without extents are left out.
 inline constexpr std::array<std::uint64_t, 12> kTierMinBytes = {
-    64ULL << 20, 32ULL << 20, 16ULL << 20,  8ULL << 20,  4ULL << 20, 2ULL << 20,
+    64ULL << 20, 32ULL << 20,  16ULL << 20,  8ULL << 20,  4ULL << 20, 2ULL << 20,
     1ULL << 20,  512ULL << 10, 128ULL << 10, 32ULL << 10, 8ULL << 10, 0};
 std::uint32_t tier_of(std::uint64_t length);
 
@@ -73,9 +73,8 @@ class Crawl final : public BatchSource {
   const Window window_;
   const Census census_;
   const Cursor start_;
-  std::uint32_t tier_;        // being walked, the first of those that are
-  std::uint64_t address_ = 0;  // where the walk of a single tier goes on
-  bool walk_done_ = false;
+  std::uint32_t tier_;                // being walked, the first of those that are
+  std::uint64_t address_ = 0;         // where the walk of a single tier goes on
   std::vector<btrfs::Extent> ready_;  // by tier and address, from at_ on
   std::size_t at_ = 0;
   std::uint64_t batches_ = 0;

@@ -28,7 +28,6 @@
 
 namespace skep::dedupe {
 
-
 struct PassResult {
   absl::Status status;  // RESOURCE_EXHAUSTED: out of space; others: the kernel failed
   Cursor reached;       // everything before it is settled

@@ -38,8 +38,8 @@ class KeeperCatalog {
   std::optional<Source> find(const Keeper& keeper, std::uint64_t address, std::uint64_t length)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // The block at `address`, as the last of a file that ends `length` bytes inside it.
-  std::optional<Source> find_tail(const Keeper& keeper, std::uint64_t address,
-                                  std::uint32_t length) ABSL_LOCKS_EXCLUDED(mutex_);
+  std::optional<Source> find_tail(const Keeper& keeper, std::uint64_t address, std::uint32_t length)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // The same for a block that add() told of, whose extent need not be known.
   std::optional<Source> find_tail(std::uint64_t address, std::uint32_t length)
       ABSL_LOCKS_EXCLUDED(mutex_);
@@ -54,7 +54,7 @@ class KeeperCatalog {
     btrfs::Extent extent;
     std::vector<Reference> references;
     bool complete = true;  // the references are all there are, or the extent is gone
-    int searches = 0;  // of LOGICAL_INO, for blocks that no known reference covers
+    int searches = 0;      // of LOGICAL_INO, for blocks that no known reference covers
   };
   Entry& entry_for(const Keeper& keeper) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Entry resolve(const Keeper& keeper);
@@ -67,8 +67,7 @@ class KeeperCatalog {
     Entry entry;
   };
   std::list<Slot> newest_first_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<std::uint64_t, std::list<Slot>::iterator> by_address_
-      ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::uint64_t, std::list<Slot>::iterator> by_address_ ABSL_GUARDED_BY(mutex_);
   // Single blocks by address, oldest first.
   absl::flat_hash_map<std::uint64_t, Reference> blocks_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::uint64_t> block_order_ ABSL_GUARDED_BY(mutex_);

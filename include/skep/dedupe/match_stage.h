@@ -70,7 +70,6 @@ class MatchStage {
   std::vector<FingerprintedExtent> covered_whole(const Match& match);
   void ensure_in_table(const FingerprintedExtent& extent);
 
-  btrfs::Filesystem& fs_;
   const index::Fingerprinter& fingerprinter_;
   index::Table& table_;
   index::LocalityCache cache_;
@@ -81,7 +80,7 @@ class MatchStage {
   const std::uint64_t block_;
   Cursor position_;                 // of the extent being matched
   std::uint64_t window_loads_ = 0;  // still allowed for this extent
-  std::uint64_t used_keeper_ = 0;  // by the last run
+  std::uint64_t used_keeper_ = 0;   // by the last run
   bool settled_only_ = false;
   std::uint64_t stays_ = 0;  // address of the extent for which others are swapped; it is settled
   std::atomic<bool> changes_ = false;

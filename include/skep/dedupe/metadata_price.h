@@ -33,7 +33,7 @@ class MetadataPrice {
   // A leaf, by estimate: of `root`, in the neighbourhood of (inode, offset).
   struct Leaf {
     std::uint64_t root = 0, inode_group = 0, part = 0;
-    auto operator<=>(const Leaf&) const = default;
+    auto operator<=>(const Leaf&) const = default;  // NOLINT(modernize-use-nullptr)
     template <typename H>
     friend H AbslHashValue(H h, const Leaf& leaf) {
       return H::combine(std::move(h), leaf.root, leaf.inode_group, leaf.part);

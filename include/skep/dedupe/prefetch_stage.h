@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 //
-// Starts reading what the apply stage will compare or copy first; the rest it asks for as it goes. FIDEDUPERANGE compares page by page
-// without readahead: measured with cold caches, 36,673 calls took 65 s and 806,000 device reads
-// without, 6 s with readahead issued 512 ranges ahead. Thread-safe: holds no state of its own.
+// Starts reading what the apply stage will compare or copy first; the rest it asks for as it goes.
+// FIDEDUPERANGE compares page by page without readahead: measured with cold caches, 36,673 calls
+// took 65 s and 806,000 device reads without, 6 s with readahead issued 512 ranges ahead.
+// Thread-safe: holds no state of its own.
 #pragma once
 
 #include "skep/btrfs/filesystem.h"

@@ -68,8 +68,8 @@ struct Run {
 
 struct Match {
   FingerprintedExtent victim;
-  std::vector<Run> runs;  // ascending, not overlapping
-  std::uint32_t zero_blocks = 0;       // outside the runs
+  std::vector<Run> runs;          // ascending, not overlapping
+  std::uint32_t zero_blocks = 0;  // outside the runs
   // Blocks that others would free by going to this one, did it stay: going must free more.
   std::uint64_t staying_frees_blocks = 0;
   std::vector<std::uint64_t> keepers;  // pinned, each once

@@ -4,11 +4,11 @@
 // man/skep-state.5 specifies it byte by byte.
 //
 // A cell has 8 bytes: 42 bits of block address (16 PiB at 4 KiB a block) and a tag of 22 bits of
-// the fingerprint. A bucket is a page of 512 cells, 64 cache lines of 8. 64 MiB hold 8.4 million cells: all blocks of
-// 28 GiB at 7/8 full, or, since one entry a megabyte is enough where data has locality (see
-// LocalityCache), 7 TiB. When the table fills, the sampling level rises: only fingerprints whose
-// `level` low bits are zero stay, and half of the cells go. Both copies of a block make the same
-// choice, so what is lost is density, not the meeting of duplicates.
+// the fingerprint. A bucket is a page of 512 cells, 64 cache lines of 8. 64 MiB hold 8.4 million
+// cells: all blocks of 28 GiB at 7/8 full, or, since one entry a megabyte is enough where data has
+// locality (see LocalityCache), 7 TiB. When the table fills, the sampling level rises: only
+// fingerprints whose `level` low bits are zero stay, and half of the cells go. Both copies of a
+// block make the same choice, so what is lost is density, not the meeting of duplicates.
 //
 // Cells are hints. A tag meets a stranger in its bucket with probability 512 / 2^22 a look-up, and
 // extents come and go: whoever finds an address checks the checksum there, and erases what misled.
@@ -45,7 +45,7 @@ struct TableOptions {
 class Table {
  public:
   static constexpr std::uint64_t kPageBytes = 4096;
-  static constexpr std::uint64_t kMinBytes = 2 * kPageBytes;    // the header and one bucket
+  static constexpr std::uint64_t kMinBytes = 2 * kPageBytes;  // the header and one bucket
   static constexpr std::uint64_t kMaxBytes = 1ULL << 40;
   static constexpr std::uint32_t kMaxLevel = 16;
   // Of one fingerprint no more addresses than this: the ten-thousandth copy of a block helps

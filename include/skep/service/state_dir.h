@@ -17,7 +17,7 @@ namespace skep::service {
 
 struct Totals {  // since ever
   std::uint64_t runs = 0;
-  std::uint64_t bytes_freed = 0;   // verified, less copies
+  std::uint64_t bytes_freed = 0;  // verified, less copies
   std::uint64_t bytes_copied = 0;
 };
 
