@@ -294,12 +294,12 @@ void Application::locate_copies() {
   for (std::size_t p = 0; p < begun_; ++p) {
     blocks = std::max(blocks, copy_begin_[p] / block_ + plans_[p].copy_fingerprints.size());
   }
-  const auto addresses = remnants_.addresses(*remnants_.blocks(), blocks);
+  const auto places = remnants_.places(*remnants_.blocks(), blocks);
   for (std::size_t p = 0; p < begun_; ++p) {
     if (verdicts_[p] != Verdict::kFreed) continue;
     const auto& fingerprints = plans_[p].copy_fingerprints;
     for (std::size_t i = 0; i < fingerprints.size(); ++i) {
-      const std::uint64_t address = addresses[copy_begin_[p] / block_ + i];
+      const std::uint64_t address = places[copy_begin_[p] / block_ + i].address;
       if (address != 0) batch_.new_blocks.push_back({fingerprints[i], address});
     }
   }
@@ -331,15 +331,16 @@ void Application::share_tails() {
 }
 
 void Application::locate_tails() {
-  const auto addresses = remnants_.addresses(*remnants_.tails(), remnants_.tail_count());
+  const auto places = remnants_.places(*remnants_.tails(), remnants_.tail_count());
   for (const Task& task : tail_tasks_) {
-    const std::uint64_t address = addresses[task.source_offset];
+    const auto [address, extent_address] = places[task.source_offset];
     if (address == 0) continue;
     const auto& plan = plans_[task.plan];
     batch_.new_blocks.push_back(
         {plan.tail_fingerprints[task.source_offset - first_tail_[task.plan]], address});
-    batch_.new_references.push_back(
-        {address, {task.target, task.target_offset, 0, block_, task.target_offset + task.length}});
+    const Reference reference{task.target, task.target_offset, address - extent_address, block_,
+                              task.target_offset + task.length};
+    batch_.new_references.push_back({address, extent_address, reference});
   }
 }
 

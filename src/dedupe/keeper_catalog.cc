@@ -19,7 +19,7 @@ std::optional<Source> whole_blocks(const Reference& reference, std::uint64_t off
   const std::uint64_t file_end = reference.file_size / block * block;
   const std::uint64_t end = std::min(reference.file_offset + reference.length, file_end);
   if (skip >= reference.length || file_offset >= end) return std::nullopt;
-  return Source{reference.file, file_offset, std::min(length, end - file_offset)};
+  return Source{0, reference.file, file_offset, std::min(length, end - file_offset)};
 }
 
 std::optional<Source> tail_block(const Reference& reference, std::uint64_t offset,
@@ -28,7 +28,7 @@ std::optional<Source> tail_block(const Reference& reference, std::uint64_t offse
   const std::uint64_t skip = offset - reference.extent_offset;
   const std::uint64_t file_offset = reference.file_offset + skip;
   if (skip >= reference.length || reference.file_size != file_offset + length) return std::nullopt;
-  return Source{reference.file, file_offset, length};
+  return Source{0, reference.file, file_offset, length};
 }
 
 }  // namespace
@@ -68,7 +68,9 @@ std::optional<Source> KeeperCatalog::find(const Keeper& keeper, std::uint64_t ad
     std::optional<Source> best;
     for (const Reference& reference : entry.references) {
       auto source = whole_blocks(reference, offset, length, block);
-      if (source && (!best || source->length > best->length)) best = source;
+      if (!source || (best && source->length <= best->length)) continue;
+      best = source;
+      best->extent_address = keeper.address;
     }
     if (best || entry.complete) return best;
     // Not covered by what the extent item names: ask for this block. A few times an extent, so that
@@ -83,7 +85,10 @@ std::optional<Source> KeeperCatalog::find_tail(const Keeper& keeper, std::uint64
                                                std::uint32_t length) {
   absl::MutexLock lock(&mutex_);
   for (const Reference& reference : entry_for(keeper).references) {
-    if (auto source = tail_block(reference, address - keeper.address, length)) return source;
+    auto source = tail_block(reference, address - keeper.address, length);
+    if (!source) continue;
+    source->extent_address = keeper.address;
+    return source;
   }
   return std::nullopt;
 }
@@ -91,14 +96,16 @@ std::optional<Source> KeeperCatalog::find_tail(const Keeper& keeper, std::uint64
 std::optional<Source> KeeperCatalog::find_tail(std::uint64_t address, std::uint32_t length) {
   absl::MutexLock lock(&mutex_);
   if (auto it = blocks_.find(address); it != blocks_.end()) {
-    return tail_block(it->second, it->second.extent_offset, length);
+    auto source = tail_block(it->second.reference, it->second.reference.extent_offset, length);
+    if (source) source->extent_address = it->second.extent_address;
+    return source;
   }
   return std::nullopt;
 }
 
 void KeeperCatalog::add(const NewReference& reference) {
   absl::MutexLock lock(&mutex_);
-  if (!blocks_.try_emplace(reference.address, reference.reference).second) return;
+  if (!blocks_.try_emplace(reference.address, reference).second) return;
   block_order_.push_back(reference.address);
   if (block_order_.size() <= limits::kRememberedBlocks) return;
   blocks_.erase(block_order_.front());

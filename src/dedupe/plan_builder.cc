@@ -8,11 +8,12 @@
 namespace skep::dedupe {
 
 PlanBuilder::PlanBuilder(const Match& match, const std::vector<Reference>& references,
-                         KeeperCatalog& catalog, const index::Table& table, index::Fingerprint zero,
-                         std::uint64_t block, std::uint64_t min_run_bytes)
+                         KeeperCatalog& catalog, Roles& roles, const index::Table& table,
+                         index::Fingerprint zero, std::uint64_t block, std::uint64_t min_run_bytes)
     : match_(match),
       references_(references),
       catalog_(catalog),
+      roles_(roles),
       table_(table),
       zero_(zero),
       block_(block),
@@ -121,8 +122,9 @@ PlanBuilder::Tail PlanBuilder::find_tail(std::uint32_t block, std::uint32_t leng
   if (!found) {
     for (const std::uint64_t address : table_.find(fingerprint)) {
       found = catalog_.find_tail(address, length);
-      // What the catalog remembers may be the victim's own tail.
-      if (found && is_own(*found)) found.reset();
+      // What the catalog remembers may be the victim's own tail, or one that is going itself.
+      if (found && (is_own(*found) || !roles_.pin(found->extent_address))) found.reset();
+      if (found) pinned_.push_back(found->extent_address);
       if (found) break;
     }
   }

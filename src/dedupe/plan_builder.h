@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "skep/dedupe/keeper_catalog.h"
+#include "skep/dedupe/roles.h"
 #include "skep/dedupe/types.h"
 #include "skep/index/table.h"
 
@@ -16,13 +17,15 @@ class PlanBuilder {
  public:
   // All borrowed for the builder's life.
   PlanBuilder(const Match& match, const std::vector<Reference>& references, KeeperCatalog& catalog,
-              const index::Table& table, index::Fingerprint zero, std::uint64_t block,
+              Roles& roles, const index::Table& table, index::Fingerprint zero, std::uint64_t block,
               std::uint64_t min_run_bytes);
 
   // False when a reference cannot be replaced at all (it lies past the end of its file).
   bool build(ReplacementPlan& plan);
   // Blocks that are shared or become holes; without tails.
   std::uint64_t shared_blocks() const { return shared_blocks_; }
+  // Extents that it pinned beyond the match's keepers, for their tails; each wants an unpin.
+  const std::vector<std::uint64_t>& pinned() const { return pinned_; }
   bool had_short_runs() const { return had_short_runs_; }
   bool copied_only_tails(const ReplacementPlan& plan) const {
     return plan.copies.empty() && !plan.tails.empty();
@@ -58,6 +61,7 @@ class PlanBuilder {
   const Match& match_;
   const std::vector<Reference>& references_;
   KeeperCatalog& catalog_;
+  Roles& roles_;
   const index::Table& table_;
   const index::Fingerprint zero_;
   const std::uint64_t block_;
@@ -65,6 +69,7 @@ class PlanBuilder {
   std::vector<BlockSource> sources_;
   std::vector<bool> needed_;  // some reference holds the block whole
   std::vector<Tail> tails_;
+  std::vector<std::uint64_t> pinned_;
   std::uint64_t shared_blocks_ = 0;
   bool had_short_runs_ = false;
 };

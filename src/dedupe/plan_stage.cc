@@ -58,7 +58,7 @@ void PlanStage::refuse(const Match& match, const std::vector<Reference>& referen
     of_block.file_offset = reference.file_size - tail;
     of_block.extent_offset = at * block_;
     of_block.length = block_;
-    p_.catalog.add({address, of_block});
+    p_.catalog.add({address, extent.address, of_block});
   }
   p_.kept();
 }
@@ -70,9 +70,11 @@ std::optional<PlanStage::Draft> PlanStage::draft(Match match, Batch& batch) {
     return std::nullopt;
   }
   Draft out;
-  PlanBuilder builder(match, resolved.references, p_.catalog, p_.table, p_.fingerprinter.zero(),
-                      block_, p_.options.min_run_bytes);
-  if (!builder.build(out.plan)) {
+  PlanBuilder builder(match, resolved.references, p_.catalog, p_.roles, p_.table,
+                      p_.fingerprinter.zero(), block_, p_.options.min_run_bytes);
+  const bool built = builder.build(out.plan);
+  match.keepers.insert(match.keepers.end(), builder.pinned().begin(), builder.pinned().end());
+  if (!built) {
     refuse(match, resolved.references, Verdict::kChanged, batch);
     return std::nullopt;
   }

@@ -68,8 +68,8 @@ absl::Status Remnants::end_at_tail(std::uint64_t number) {
   return tails_->truncate(tail_offset(number) + tail_lengths_[number]);
 }
 
-std::vector<std::uint64_t> Remnants::addresses(btrfs::TemporaryFile& file, std::uint64_t blocks) {
-  std::vector<std::uint64_t> out(blocks);
+std::vector<Remnants::Place> Remnants::places(btrfs::TemporaryFile& file, std::uint64_t blocks) {
+  std::vector<Place> out(blocks);
   auto map = fs_.file_map(file.key(), 0, blocks * block_);
   if (!map.ok()) return out;
   for (const auto& item : map->extents) {
@@ -77,7 +77,9 @@ std::vector<std::uint64_t> Remnants::addresses(btrfs::TemporaryFile& file, std::
     if (item.compression != 0 || item.extent_address == 0) continue;
     for (std::uint64_t at = 0; at < item.length; at += block_) {
       const std::uint64_t index = (item.file_offset + at) / block_;
-      if (index < blocks) out[index] = item.extent_address + item.extent_offset + at;
+      if (index < blocks) {
+        out[index] = {item.extent_address + item.extent_offset + at, item.extent_address};
+      }
     }
   }
   return out;

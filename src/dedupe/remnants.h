@@ -31,8 +31,12 @@ class Remnants {
   absl::Status end_at_tail(std::uint64_t number);
   std::uint64_t tail_offset(std::uint64_t number) const { return number * block_; }
 
-  // Address of each block of a temporary file, from `first` on, once shared; 0 where unknown.
-  std::vector<std::uint64_t> addresses(btrfs::TemporaryFile& file, std::uint64_t blocks);
+  struct Place {
+    std::uint64_t address = 0;  // 0: not known
+    std::uint64_t extent_address = 0;
+  };
+  // Where each block of a temporary file lies, once a range of it was shared.
+  std::vector<Place> places(btrfs::TemporaryFile& file, std::uint64_t blocks);
 
  private:
   absl::Status ensure(std::shared_ptr<btrfs::TemporaryFile>& file);

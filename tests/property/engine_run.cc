@@ -102,9 +102,12 @@ TemporaryFolder::~TemporaryFolder() {
 
 std::unique_ptr<index::Table> TemporaryFolder::new_table(const btrfs::Filesystem& fs,
                                                          std::uint64_t bytes) {
-  const btrfs::FsInfo& info = fs.info();
-  auto table = index::Table::open(fmt::format("{}/table{}", path_, ++tables_),
-                                  {bytes, info.uuid, info.block_size, info.csum_type});
+  index::TableOptions options;
+  options.size_bytes = bytes;
+  options.filesystem = fs.info().uuid;
+  options.block_size = fs.info().block_size;
+  options.csum_type = fs.info().csum_type;
+  auto table = index::Table::open(fmt::format("{}/table{}", path_, ++tables_), options);
   if (!table.ok()) {
     std::fprintf(stderr, "%s\n", table.status().ToString().c_str());
     std::abort();

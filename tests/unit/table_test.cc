@@ -146,6 +146,18 @@ TEST_CASE("a table that cannot be used is set aside, and a new one begins empty"
   CHECK(holds(*table, mix(2), wanted.block_size * std::uint64_t{5}));
 }
 
+TEST_CASE("where no size is asked for, a table that is there keeps its own") {
+  const TemporaryFolder folder;
+  auto options = options_of(3 * Table::kPageBytes);
+  { open_table(folder.file("table"), options)->insert(mix(1), kBlock); }
+  options.size_bytes = 10 * Table::kPageBytes;
+  options.any_size = true;
+  const auto table = open_table(folder.file("table"), options);
+  CHECK(table->reopened());
+  CHECK(table->usage().capacity == 2 * kBucketCells);
+  CHECK(holds(*table, mix(1), kBlock));
+}
+
 TEST_CASE("what is no file is an error, not a table that is set aside") {
   const TemporaryFolder folder;
   REQUIRE(std::filesystem::create_directory(folder.file("table")));

@@ -24,6 +24,7 @@ namespace skep::dedupe {
 
 // A file range that holds `length` bytes of an extent from an asked-for place.
 struct Source {
+  std::uint64_t extent_address = 0;
   btrfs::FileKey file;
   std::uint64_t offset = 0;
   std::uint64_t length = 0;
@@ -69,7 +70,7 @@ class KeeperCatalog {
   std::list<Slot> newest_first_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::uint64_t, std::list<Slot>::iterator> by_address_ ABSL_GUARDED_BY(mutex_);
   // Single blocks by address, oldest first.
-  absl::flat_hash_map<std::uint64_t, Reference> blocks_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<std::uint64_t, NewReference> blocks_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::uint64_t> block_order_ ABSL_GUARDED_BY(mutex_);
 };
 

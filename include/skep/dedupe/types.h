@@ -133,6 +133,7 @@ struct NewBlock {
 // The references through which a new extent can be read: what the plan shared it with.
 struct NewReference {
   std::uint64_t address = 0;
+  std::uint64_t extent_address = 0;  // of the extent that holds it
   Reference reference;
 };
 
