@@ -56,17 +56,23 @@ class Application {
         sharer_(fs, gate, counters),
         block_(fs.info().block_size),
         plans_(std::move(batch.plans)),
-        verdicts_(plans_.size(), Verdict::kFreed) {}
+        verdicts_(plans_.size(), Verdict::kFreed),
+        copies_used_(plans_.size()),
+        second_copied_(plans_.size()) {}
 
   absl::Status run() {
     copy_remnants();
     collect_tasks();
     share_all(SourceKind::kFile, file_tasks_);
+    // Before anything of a plan that may yet fail is shared with its copies.
+    give_second_chances();
+    for (std::size_t p = 0; p < plans_.size(); ++p) {
+      copies_used_[p] = p < begun_ && verdicts_[p] == Verdict::kFreed;
+    }
     share_all(SourceKind::kZero, zero_tasks_);
     share_all(SourceKind::kCopy, copy_tasks_);
     locate_copies();
     share_tails();
-    give_second_chances();
     report();
     return fatal_;
   }
@@ -85,6 +91,7 @@ class Application {
   void share_tails();
   void locate_tails();
   void give_second_chances();
+  void give_second_chance(const Task& task, Remnants& copies);
   bool still_refers(const Task& task) const;
   void report();
 
@@ -97,8 +104,10 @@ class Application {
   const std::uint64_t block_;
   std::vector<ReplacementPlan> plans_;
   std::vector<Verdict> verdicts_;
-  std::vector<std::uint64_t> copy_begin_;  // of each plan, in the file of whole blocks
-  std::vector<std::uint64_t> first_tail_;  // of each plan, its number in the file of tails
+  std::vector<bool> copies_used_;             // of each plan: its remnants got references
+  std::vector<std::uint64_t> second_copied_;  // bytes of each plan copied because they differed
+  std::vector<std::uint64_t> copy_begin_;     // of each plan, in the file of whole blocks
+  std::vector<std::uint64_t> first_tail_;     // of each plan, its number in the file of tails
   std::vector<Task> file_tasks_, zero_tasks_, copy_tasks_, tail_tasks_, differing_;
   std::shared_ptr<btrfs::TemporaryFile> zeros_;
   std::size_t begun_ = 0;  // plans that are carried out; those behind were dropped by a stop
@@ -356,25 +365,35 @@ bool Application::still_refers(const Task& task) const {
 
 void Application::give_second_chances() {
   if (differing_.empty()) return;
+  // By the same gain rule as when the plan was made, all of a plan's ranges together: else the next
+  // pass would meet the copies, take them for the same strangers, and copy again.
+  std::vector<std::uint64_t> wanted(plans_.size());
+  for (const Task& task : differing_) wanted[task.plan] += task.length;
+  for (const Task& task : differing_) {
+    const ReplacementPlan& plan = plans_[task.plan];
+    const bool gains = plan.copied_bytes + wanted[task.plan] <= plan.most_copied_bytes;
+    if (!gains || task.length % block_ != 0 || !still_refers(task)) {
+      fail(task.plan, Verdict::kDiffers);
+    }
+  }
   Remnants copies(fs_);
   for (const Task& task : differing_) {
-    const std::uint64_t length = task.length / block_ * block_;
-    if (verdicts_[task.plan] != Verdict::kFreed) continue;
-    if (length != task.length || length > limits::kCopyBuffer || !still_refers(task)) {
-      fail(task.plan, Verdict::kDiffers);
-      continue;
-    }
-    auto begin = copies.append({{task.target, task.target_offset, length}});
-    auto file = fs_.open(task.target);
-    if (!begin.ok() || !file.ok()) {
-      fail(task.plan, begin.ok() ? file.status() : begin.status());
-      continue;
-    }
-    plans_[task.plan].copied_bytes += length;
-    const btrfs::DedupeTarget target{*std::move(file), task.target_offset};
-    const auto verdicts = sharer_.share(*copies.blocks(), *begin, length, {&target, 1});
-    if (verdicts.front() != Verdict::kFreed) fail(task.plan, verdicts.front());
+    if (verdicts_[task.plan] == Verdict::kFreed) give_second_chance(task, copies);
   }
+}
+
+void Application::give_second_chance(const Task& task, Remnants& copies) {
+  auto begin = copies.append({{task.target, task.target_offset, task.length}});
+  auto file = fs_.open(task.target);
+  if (!begin.ok() || !file.ok()) {
+    fail(task.plan, begin.ok() ? file.status() : begin.status());
+    return;
+  }
+  const btrfs::DedupeTarget target{*std::move(file), task.target_offset};
+  const auto verdicts = sharer_.share(*copies.blocks(), *begin, task.length, {&target, 1});
+  // Also when only a part of it could be shared: that part is stored now.
+  second_copied_[task.plan] += task.length;
+  if (verdicts.front() != Verdict::kFreed) fail(task.plan, verdicts.front());
 }
 
 void Application::report() {
@@ -385,7 +404,7 @@ void Application::report() {
     outcome.begun = p < begun_;
     outcome.verdict = outcome.begun ? verdicts_[p] : Verdict::kUnique;
     outcome.victim = std::move(plan.victim);
-    outcome.copied_bytes = outcome.begun ? plan.copied_bytes : 0;
+    outcome.copied_bytes = second_copied_[p] + (copies_used_[p] ? plan.copied_bytes : 0);
     outcome.duplicate_bytes = plan.duplicate_bytes;
     outcome.zero_bytes = plan.zero_bytes;
     outcome.fragments = plan.fragments;

@@ -98,6 +98,9 @@ std::optional<PlanStage::Draft> PlanStage::draft(Match match, Batch& batch) {
   out.needs = p_.price.needs(resolved.references, out.plan.shares.size());
   out.references = std::move(resolved.references);
   out.plan.keepers = match.keepers;
+  const double ratio = p_.options.max_copy_ratio;
+  out.plan.most_copied_bytes =
+      static_cast<std::uint64_t>(ratio / (1 + ratio) * static_cast<double>(length));
   out.match = std::move(match);
   return out;
 }

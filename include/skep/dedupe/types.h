@@ -118,6 +118,8 @@ struct ReplacementPlan {
   std::vector<index::Fingerprint> tail_fingerprints;
   std::vector<std::uint64_t> keepers;  // extents it shares with, pinned until it is settled
   std::uint64_t copied_bytes = 0;      // blocks
+  // Most that may be copied, by the gain rule; for ranges that turn out to differ.
+  std::uint64_t most_copied_bytes = ~0ULL;
   std::uint64_t duplicate_bytes = 0;
   std::uint64_t zero_bytes = 0;   // of them, those that become holes
   std::uint64_t fragments = 0;    // file extents more than now, at least
