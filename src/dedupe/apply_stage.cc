@@ -57,19 +57,15 @@ class Application {
         block_(fs.info().block_size),
         plans_(std::move(batch.plans)),
         verdicts_(plans_.size(), Verdict::kFreed),
-        copies_used_(plans_.size()),
         second_copied_(plans_.size()) {}
 
   absl::Status run() {
     copy_remnants();
     collect_tasks();
     share_all(SourceKind::kFile, file_tasks_);
+    share_all(SourceKind::kZero, zero_tasks_);
     // Before anything of a plan that may yet fail is shared with its copies.
     give_second_chances();
-    for (std::size_t p = 0; p < plans_.size(); ++p) {
-      copies_used_[p] = p < begun_ && verdicts_[p] == Verdict::kFreed;
-    }
-    share_all(SourceKind::kZero, zero_tasks_);
     share_all(SourceKind::kCopy, copy_tasks_);
     locate_copies();
     share_tails();
@@ -104,7 +100,6 @@ class Application {
   const std::uint64_t block_;
   std::vector<ReplacementPlan> plans_;
   std::vector<Verdict> verdicts_;
-  std::vector<bool> copies_used_;             // of each plan: its remnants got references
   std::vector<std::uint64_t> second_copied_;  // bytes of each plan copied because they differed
   std::vector<std::uint64_t> copy_begin_;     // of each plan, in the file of whole blocks
   std::vector<std::uint64_t> first_tail_;     // of each plan, its number in the file of tails
@@ -289,7 +284,7 @@ void Application::share_group(btrfs::File& source, std::uint64_t offset,
   for (std::size_t i = 0; i < verdicts.size(); ++i) {
     const Task& task = *of_target[i];
     if (verdicts[i] == Verdict::kDiffers && differing_.size() < kMostSecondChances &&
-        task.kind == SourceKind::kFile) {
+        task.kind != SourceKind::kCopy && task.kind != SourceKind::kTailCopy) {
       differing_.push_back(task);
     } else if (verdicts[i] != Verdict::kFreed) {
       fail(task.plan, verdicts[i]);
@@ -404,7 +399,8 @@ void Application::report() {
     outcome.begun = p < begun_;
     outcome.verdict = outcome.begun ? verdicts_[p] : Verdict::kUnique;
     outcome.victim = std::move(plan.victim);
-    outcome.copied_bytes = second_copied_[p] + (copies_used_[p] ? plan.copied_bytes : 0);
+    // Of a plan that failed too: its copies may lie in one extent with those of others, and stay.
+    outcome.copied_bytes = second_copied_[p] + (outcome.begun ? plan.copied_bytes : 0);
     outcome.duplicate_bytes = plan.duplicate_bytes;
     outcome.zero_bytes = plan.zero_bytes;
     outcome.fragments = plan.fragments;

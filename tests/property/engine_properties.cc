@@ -115,7 +115,10 @@ bool any_plan_failed(const Counters& counters) {
 
 // Data extents by address and generation, and what they take, as the last commit left them.
 struct Stock {
-  explicit Stock(btrfs::MemoryFilesystem& fs) : used(fs.data_used()) {
+  explicit Stock(btrfs::MemoryFilesystem& fs) {
+    // The space of dropped temporary files comes back with the next commit.
+    (void)fs.sync();
+    used = fs.data_used();
     auto page = fs.extents(0, ~0ULL, 1 << 30);
     if (!page.ok()) return;
     for (const auto& e : page->extents) lengths[{e.address, e.generation}] = e.length;
@@ -128,7 +131,7 @@ struct Stock {
     }
     return out;
   }
-  std::uint64_t used;
+  std::uint64_t used = 0;
   std::map<std::pair<std::uint64_t, std::uint64_t>, std::uint64_t> lengths;
 };
 

@@ -3,8 +3,8 @@
 // Carries plans out:
 //   1. Remnants of all plans of the batch are copied to a temporary file, tails to another, a block
 //      each; writeback starts.
-//   2. Shares with files. Ranges that differ although their checksums are equal are copied after
-//      all, while the plan still gains. Then shares with zeros, then with the copies.
+//   2. Shares with files and with zeros. Ranges that differ although their checksums are equal are
+//      copied after all, while the plan still gains. Then shares with the copies.
 //   3. Shares with the tails, last first: the file of tails is cut to end inside the block whose
 //      turn it is, so that source and target both end at their file's end, as the kernel asks. One
 //      temporary file and one extent serve hundreds of tails.
