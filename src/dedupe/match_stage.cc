@@ -191,6 +191,7 @@ MatchStage::Candidate MatchStage::longest_run(const FingerprintedExtent& victim,
   }
   if (best.run.blocks > from_cache) {
     ++counters_.table_hits;
+    table_.promote(fingerprint, best.run.source + (at - best.run.first) * block_);
   } else if (best.run.blocks != 0) {
     ++counters_.cache_hits;
   }

@@ -167,10 +167,11 @@ TEST_CASE_METHOD(Pipeline, "what no other extent holds is copied once, and is fo
   const Bytes one = distinct_blocks(1, 6);
   const Bytes data = joined(part(one, 0, 3), distinct_blocks(2, 1));
   file(one);
+  const std::uint64_t before = commit();
   const FileKey b = file(data), c = file({});
   REQUIRE(fs.reflink(b, 0, 4 * kBlock, c, 0).ok());
   const std::uint64_t victim = address_of(b);
-  auto batches = plan();
+  auto batches = plan(before);
   Batch& batch = batch_to_apply(batches);
   const auto fingerprints = batch.plans.at(0).copy_fingerprints;
   REQUIRE(fingerprints.size() == 1);
@@ -246,9 +247,10 @@ TEST_CASE_METHOD(Pipeline, "running out of space ends the run, and changes no co
   const Bytes one = distinct_blocks(1, 6);
   const Bytes data = joined(part(one, 0, 3), distinct_blocks(2, 1));
   file(one);
+  const std::uint64_t before = commit();
   const FileKey b = file(data);
   const std::uint64_t victim = address_of(b);
-  auto batches = plan();
+  auto batches = plan(before);
   FaultPlan faults;
   faults.no_space = 1;
   fs.set_faults(faults);

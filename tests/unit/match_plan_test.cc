@@ -42,8 +42,9 @@ TEST_CASE_METHOD(Pipeline, "what is stored once is left as unique") {
 TEST_CASE_METHOD(Pipeline, "an extent goes in runs, each to the extent that holds it") {
   const Bytes one = distinct_blocks(1, 6), two = distinct_blocks(2, 6);
   const FileKey a = file(one), b = file(two);
+  const std::uint64_t before = commit();
   const FileKey c = file(joined(part(one, 1, 3), part(two, 2, 3)));
-  const auto plans = plans_of(plan());
+  const auto plans = plans_of(plan(before));
   REQUIRE(plans.size() == 1);
   CHECK(plans[0].victim.address == address_of(c));
   REQUIRE(plans[0].shares.size() == 2);
@@ -60,9 +61,10 @@ TEST_CASE_METHOD(Pipeline, "an extent goes in runs, each to the extent that hold
 TEST_CASE_METHOD(Pipeline, "blocks of zeros become holes") {
   const Bytes one = distinct_blocks(1, 6);
   file(one);
+  const std::uint64_t before = commit();
   const FileKey b = file(joined(joined(part(one, 0, 2), zero_blocks(1)), part(one, 2, 2)));
   const FileKey c = file(zero_blocks(4));
-  const auto plans = plans_of(plan());
+  const auto plans = plans_of(plan(before));
   REQUIRE(plans.size() == 2);
   CHECK(plans[0].victim.address == address_of(b));
   REQUIRE(plans[0].shares.size() == 3);
@@ -128,9 +130,10 @@ TEST_CASE_METHOD(Pipeline, "dead space costs nothing, and makes going worth more
 TEST_CASE_METHOD(Pipeline, "what nobody else holds is copied, within the ratio") {
   const Bytes one = distinct_blocks(1, 6);
   file(one);
+  const std::uint64_t before = commit();
   const FileKey b = file(joined(part(one, 0, 3), distinct_blocks(2, 1)));
   SECTION("a block copied for three that are freed is within 1") {
-    const auto plans = plans_of(plan());
+    const auto plans = plans_of(plan(before));
     REQUIRE(plans.size() == 1);
     CHECK(plans[0].copied_bytes == kBlock);
     REQUIRE(plans[0].copies.size() == 1);
@@ -144,7 +147,7 @@ TEST_CASE_METHOD(Pipeline, "what nobody else holds is copied, within the ratio")
   }
   SECTION("a lower ratio refuses it") {
     options.max_copy_ratio = GENERATE(0.0, 0.2, 0.3);
-    const auto batches = plan();
+    const auto batches = plan(before);
     CHECK(plans_of(batches).empty());
     CHECK(verdict_on(batches, address_of(b)) == Verdict::kCopyRatio);
     CHECK_FALSE(roles.going(address_of(b)));
@@ -154,8 +157,9 @@ TEST_CASE_METHOD(Pipeline, "what nobody else holds is copied, within the ratio")
 TEST_CASE_METHOD(Pipeline, "an extent of which most is stored nowhere else is not copied") {
   const Bytes one = distinct_blocks(1, 12);
   file(one);
+  const std::uint64_t before = commit();
   const FileKey b = file(joined(part(one, 0, 2), distinct_blocks(2, 6)));
-  const auto batches = plan();
+  const auto batches = plan(before);
   CHECK(plans_of(batches).empty());
   CHECK(verdict_on(batches, address_of(b)) == Verdict::kCopyRatio);
 }
@@ -163,10 +167,11 @@ TEST_CASE_METHOD(Pipeline, "an extent of which most is stored nowhere else is no
 TEST_CASE_METHOD(Pipeline, "runs shorter than the least are not shared, but for whole extents") {
   const Bytes one = distinct_blocks(1, 6);
   file(one);
+  const std::uint64_t before = commit();
   const FileKey b = file(joined(part(one, 0, 3), distinct_blocks(2, 1)));
   const FileKey c = file(part(one, 4, 2));
   options.min_run_bytes = 4 * kBlock;
-  const auto batches = plan();
+  const auto batches = plan(before);
   const auto plans = plans_of(batches);
   CHECK(verdict_on(batches, address_of(b)) == Verdict::kShortRuns);
   REQUIRE(plans.size() == 1);
