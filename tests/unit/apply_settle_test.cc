@@ -143,6 +143,46 @@ TEST_CASE_METHOD(Pair, "a file that was written meanwhile keeps what was written
   REQUIRE(fs.write(b, 0, data).ok());  // as the fixture expects at its end
 }
 
+TEST_CASE_METHOD(Pipeline, "a small range that differs is copied after all, and the victim goes") {
+  const Bytes one = distinct_blocks(1, 8), two = distinct_blocks(2, 8);
+  const Bytes data = joined(part(one, 1, 2), part(two, 1, 4));
+  const FileKey a = file(one);
+  file(two);
+  const std::uint64_t before = commit();
+  const FileKey b = file(data);
+  const std::uint64_t victim = address_of(b);
+  auto batches = plan(before);
+  Batch& batch = batch_to_apply(batches);
+  FaultPlan faults;
+  faults.false_differs = 1;
+  fs.set_faults(faults);
+  fs.set_on_call([&, calls = 0](std::string_view call) mutable {
+    if (call == "dedupe" && ++calls == 2) fs.set_faults({});
+  });
+  REQUIRE(apply(batch).ok());
+  CHECK(batch.outcomes.at(0).verdict == Verdict::kFreed);
+  CHECK(batch.outcomes.at(0).copied_bytes == 2 * kBlock);
+  CHECK(address_of(b) != victim);
+  CHECK(address_of(b) != address_of(a));
+  auto settle = settle_stage();
+  REQUIRE(settle.run(batch).ok());
+  REQUIRE(settle.verify().ok());
+  CHECK(counters.bytes_gone == 6 * kBlock);
+  CHECK(counters.bytes_copied == 2 * kBlock);
+  CHECK((fs.read_all(b) == data));
+}
+
+TEST_CASE_METHOD(Pair, "a victim that differs as a whole is left as it is") {
+  FaultPlan faults;
+  faults.false_differs = 1;
+  fs.set_faults(faults);
+  REQUIRE(apply(batch).ok());
+  CHECK(batch.outcomes.at(0).verdict == Verdict::kDiffers);
+  CHECK(batch.outcomes.at(0).copied_bytes == 0);
+  fs.set_faults({});
+  CHECK(address_of(b) == victim);
+}
+
 TEST_CASE_METHOD(Pair, "a plan is dropped untouched once a stop is asked for") {
   stop = true;
   REQUIRE(apply(batch).ok());

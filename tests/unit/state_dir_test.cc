@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: MIT
+#include "skep/service/state_dir.h"
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <string>
+
+#include "temporary_folder.h"
+
+namespace skep::service {
+namespace {
+
+using skep::testing::contents_of;
+using skep::testing::TemporaryFolder;
+using skep::testing::write_file;
+
+btrfs::Uuid uuid_of(std::uint8_t byte) {
+  btrfs::Uuid uuid;
+  uuid.fill(byte);
+  return uuid;
+}
+
+StateDir open_dir(const std::string& path) {
+  auto dir = StateDir::open(path, uuid_of(7));
+  INFO(dir.status());
+  REQUIRE(dir.ok());
+  return *std::move(dir);
+}
+
+Checkpoint some_checkpoint() {
+  Checkpoint c;
+  c.done_generation = 41;
+  c.table_generation = 43;
+  c.unfinished = true;
+  c.window = {41, 43};
+  c.cursor = {5, 0x1234567000};
+  c.totals = {3, 1ULL << 41, 12345};
+  return c;
+}
+
+TEST_CASE("a state directory is made when it is missing, and begins empty") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("a/b");
+  const StateDir dir = open_dir(path);
+  CHECK(std::filesystem::is_directory(path));
+  CHECK(dir.path() == path);
+  CHECK(dir.table_path() == path + "/table");
+  CHECK(dir.checkpoint().done_generation == 0);
+  CHECK_FALSE(dir.checkpoint().unfinished);
+  CHECK(dir.checkpoint().totals.runs == 0);
+  CHECK(dir.set_aside_reason().empty());
+}
+
+TEST_CASE("the default state directory is named after the filesystem") {
+  CHECK(StateDir::default_path(uuid_of(7)) == "/var/lib/skep/" + btrfs::to_string(uuid_of(7)));
+}
+
+TEST_CASE("a checkpoint comes back as it was saved") {
+  const TemporaryFolder folder;
+  const Checkpoint saved = some_checkpoint();
+  REQUIRE(open_dir(folder.path()).save(saved).ok());
+  const StateDir dir = open_dir(folder.path());
+  const Checkpoint& c = dir.checkpoint();
+  CHECK(dir.set_aside_reason().empty());
+  CHECK(c.done_generation == saved.done_generation);
+  CHECK(c.table_generation == saved.table_generation);
+  CHECK(c.unfinished);
+  CHECK(c.window.after == saved.window.after);
+  CHECK(c.window.to == saved.window.to);
+  CHECK(c.cursor.tier == saved.cursor.tier);
+  CHECK(c.cursor.address == saved.cursor.address);
+  CHECK(c.totals.runs == saved.totals.runs);
+  CHECK(c.totals.bytes_freed == saved.totals.bytes_freed);
+  CHECK(c.totals.bytes_copied == saved.totals.bytes_copied);
+}
+
+TEST_CASE("a checkpoint between passes has no cursor") {
+  const TemporaryFolder folder;
+  Checkpoint saved = some_checkpoint();
+  REQUIRE(open_dir(folder.path()).save(saved).ok());
+  saved.unfinished = false;
+  saved.done_generation = 43;
+  REQUIRE(open_dir(folder.path()).save(saved).ok());
+  const Checkpoint c = open_dir(folder.path()).checkpoint();
+  CHECK(c.done_generation == 43);
+  CHECK_FALSE(c.unfinished);
+  CHECK(c.cursor.tier == 0);
+  CHECK(c.cursor.address == 0);
+}
+
+TEST_CASE("saving replaces the checkpoint whole, and leaves nothing else") {
+  const TemporaryFolder folder;
+  const StateDir dir = open_dir(folder.path());
+  write_file(folder.file("state.json.new"), "what a crash left");
+  REQUIRE(dir.save(some_checkpoint()).ok());
+  REQUIRE(dir.save(some_checkpoint()).ok());
+  CHECK_FALSE(std::filesystem::exists(folder.file("state.json.new")));
+  CHECK(open_dir(folder.path()).checkpoint().done_generation == 41);
+}
+
+TEST_CASE("a checkpoint that cannot be used is set aside") {
+  const TemporaryFolder folder;
+  REQUIRE(open_dir(folder.path()).save(some_checkpoint()).ok());
+  const std::string path = folder.file("state.json");
+  std::string text = contents_of(path);
+  SECTION("it is cut") { text.resize(text.size() / 2); }
+  SECTION("it is empty") { text.clear(); }
+  SECTION("it is something else") { text = "[1, 2]"; }
+  SECTION("a field is missing") { text.replace(text.find("table_generation"), 5, "chair"); }
+  SECTION("a field has another type") {
+    const auto at = text.find("\"runs\": 3");
+    REQUIRE(at != std::string::npos);
+    text.replace(at, 9, "\"runs\": {}");
+  }
+  SECTION("it has another version") {
+    const auto at = text.find("\"version\": 1");
+    REQUIRE(at != std::string::npos);
+    text.replace(at, 12, "\"version\": 2");
+  }
+  write_file(path, text);
+  const StateDir dir = open_dir(folder.path());
+  CHECK_FALSE(dir.set_aside_reason().empty());
+  CHECK(dir.checkpoint().done_generation == 0);
+  CHECK_FALSE(dir.checkpoint().unfinished);
+  CHECK_FALSE(std::filesystem::exists(path));
+  CHECK(contents_of(path + ".old") == text);
+  REQUIRE(dir.save(some_checkpoint()).ok());
+  CHECK(open_dir(folder.path()).set_aside_reason().empty());
+}
+
+TEST_CASE("the checkpoint of another filesystem is refused, and left as it is") {
+  const TemporaryFolder folder;
+  REQUIRE(open_dir(folder.path()).save(some_checkpoint()).ok());
+  const std::string before = contents_of(folder.file("state.json"));
+  const auto other = StateDir::open(folder.path(), uuid_of(8));
+  CHECK(absl::IsFailedPrecondition(other.status()));
+  CHECK(contents_of(folder.file("state.json")) == before);
+  CHECK_FALSE(std::filesystem::exists(folder.file("state.json.old")));
+}
+
+TEST_CASE("a state directory that cannot be made or written to is an error") {
+  const TemporaryFolder folder;
+  write_file(folder.file("file"), "in the way");
+  CHECK_FALSE(StateDir::open(folder.file("file"), uuid_of(7)).ok());
+  CHECK_FALSE(StateDir::open(folder.file("file/below"), uuid_of(7)).ok());
+  const StateDir dir = open_dir(folder.file("gone"));
+  std::filesystem::remove_all(folder.file("gone"));
+  CHECK_FALSE(dir.save(some_checkpoint()).ok());
+}
+
+}  // namespace
+}  // namespace skep::service
