@@ -21,7 +21,7 @@ constexpr std::uint32_t kGoodRun = 8;
 constexpr double kSettledEnough = 0.25;
 // An extent whose dead space is not known yet may copy less than it seems: it is looked at when it
 // comes within this factor of the ratio.
-constexpr double kDeadSpaceHope = 4;
+constexpr double kDeadSpaceHope = 64;
 // An extent of which less than this part is stored elsewhere counts as unique.
 constexpr std::size_t kNextToNothing = 512;
 // An extent that can go lets others go in its place when it would copy more than this part of what
@@ -130,6 +130,13 @@ Match MatchStage::match(FingerprintedExtent victim) {
   std::sort(out.runs.begin(), out.runs.end(),
             [](const Run& a, const Run& b) { return a.first < b.first; });
   out.zero_blocks = count_zeros(out);
+  // One that would go for its zeros alone does not stay for the sake of others.
+  const auto zeros =
+      static_cast<double>(std::count(blocks.begin(), blocks.end(), fingerprinter_.zero()));
+  if (fingerprinter_.zero() != kNoFingerprint &&
+      static_cast<double>(count) - zeros <= options_.max_copy_ratio * zeros) {
+    out.staying_frees_blocks = 0;
+  }
   return out;
 }
 

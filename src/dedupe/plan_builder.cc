@@ -60,6 +60,9 @@ void PlanBuilder::source_runs() {
       const std::uint64_t address = run.source + at * block_;
       const auto source = catalog_.find(run.keeper, address, (run.blocks - at) * block_);
       if (!source) {
+        if (dead_keepers_.empty() || dead_keepers_.back().address != run.keeper.address) {
+          dead_keepers_.push_back(run.keeper);
+        }
         ++at;
         continue;
       }

@@ -26,6 +26,8 @@ class PlanBuilder {
   std::uint64_t shared_blocks() const { return shared_blocks_; }
   // Extents that it pinned beyond the match's keepers, for their tails; each wants an unpin.
   const std::vector<std::uint64_t>& pinned() const { return pinned_; }
+  // Keepers in which a block of the victim lies where no file can be read: dead space.
+  const std::vector<Keeper>& dead_keepers() const { return dead_keepers_; }
   bool had_short_runs() const { return had_short_runs_; }
   bool copied_only_tails(const ReplacementPlan& plan) const {
     return plan.copies.empty() && !plan.tails.empty();
@@ -70,6 +72,7 @@ class PlanBuilder {
   std::vector<bool> needed_;  // some reference holds the block whole
   std::vector<Tail> tails_;
   std::vector<std::uint64_t> pinned_;
+  std::vector<Keeper> dead_keepers_;
   std::uint64_t shared_blocks_ = 0;
   bool had_short_runs_ = false;
 };

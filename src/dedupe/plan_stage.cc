@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "plan_builder.h"
+#include "skep/dedupe/crawl.h"
 #include "skep/dedupe/limits.h"
 
 namespace skep::dedupe {
@@ -63,6 +64,22 @@ void PlanStage::refuse(const Match& match, const std::vector<Reference>& referen
   p_.kept();
 }
 
+// A keeper whose dead space holds what the victim needs is the better victim: this one holds all
+// that lives of it. Both are looked at again after the crawl, the keeper as one that may go.
+bool PlanStage::put_off(const Match& match, const std::vector<Keeper>& dead_keepers, Batch& batch) {
+  const bool revisited = batch.tier == kTierMinBytes.size();
+  if (revisited || dead_keepers.empty()) return false;
+  const auto& extent = match.victim.extent;
+  if (!p_.roles.defer(extent.address, extent.length)) return false;
+  for (const Keeper& keeper : dead_keepers) p_.roles.defer(keeper.address, keeper.length);
+  refuse(match, {}, Verdict::kKeeper, batch);
+  // It leaves the pipeline when it is revisited, not now.
+  batch.left.pop_back();
+  --p_.counters.extents_scanned;
+  p_.counters.bytes_scanned -= extent.length;
+  return true;
+}
+
 std::optional<PlanStage::Draft> PlanStage::draft(Match match, Batch& batch) {
   Resolved resolved = p_.resolver.resolve(match.victim.extent);
   if (resolved.verdict != Verdict::kFreed) {
@@ -82,6 +99,7 @@ std::optional<PlanStage::Draft> PlanStage::draft(Match match, Batch& batch) {
   const std::uint64_t copied = out.plan.copied_bytes;
   const double most =
       p_.options.max_copy_ratio * static_cast<double>(length - std::min(length, copied));
+  if (copied > length / 16 && put_off(match, builder.dead_keepers(), batch)) return std::nullopt;
   const bool gains = copied < length && static_cast<double>(copied) <= most;
   if (!gains || builder.shared_blocks() == 0) {
     Verdict verdict = Verdict::kCopyRatio;
@@ -136,6 +154,7 @@ void PlanStage::choose(std::vector<Draft> drafts, Batch& batch) {
       }
       draft->plan.price_bytes = price / group.members.size();
       p_.price.unshared(draft->needs);
+      for (const std::uint64_t keeper : draft->plan.keepers) p_.roles.remember(keeper);
       taken.push_back(draft);
     }
   }

@@ -26,12 +26,16 @@ bool Roles::pin(std::uint64_t address) {
   absl::MutexLock lock(&mutex_);
   if (going_.contains(address)) return false;
   ++pins_[address];
+  return true;
+}
+
+void Roles::remember(std::uint64_t address) {
+  absl::MutexLock lock(&mutex_);
   if (recent_.size() >= limits::kRememberedKeepers / 2) {
     older_.swap(recent_);
     recent_.clear();
   }
   recent_.insert(address);
-  return true;
 }
 
 void Roles::unpin(std::uint64_t address) {

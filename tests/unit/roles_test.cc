@@ -36,7 +36,10 @@ TEST_CASE("a keeper is remembered after its pins, until a commit") {
   Roles roles;
   roles.pin(1);
   roles.pin(2);
+  roles.pin(3);
+  roles.remember(1);
   roles.unpin(1);
+  roles.unpin(3);  // refused: it got no references
   CHECK(roles.is_keeper(1));
   CHECK(roles.is_keeper(2));
   roles.forget_keepers();
@@ -50,6 +53,7 @@ TEST_CASE("the memory of keepers is bounded, and the oldest go first") {
   constexpr std::uint64_t kMany = 2 * limits::kRememberedKeepers;
   for (std::uint64_t i = 1; i <= kMany; ++i) {
     roles.pin(i);
+    roles.remember(i);
     if (i != 1) roles.unpin(i);
   }
   CHECK(roles.is_keeper(1));  // pinned

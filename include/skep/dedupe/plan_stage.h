@@ -60,6 +60,8 @@ class PlanStage {
     std::uint64_t gain_bytes = 0;
   };
   std::optional<Draft> draft(Match match, Batch& batch);
+  // True when the victim is put off until the keepers that hold it in dead space had their turn.
+  bool put_off(const Match& match, const std::vector<Keeper>& dead_keepers, Batch& batch);
   // Takes groups of drafts that pay for their metadata.
   void choose(std::vector<Draft> drafts, Batch& batch);
   void refuse(const Match& match, const std::vector<Reference>& references, Verdict verdict,

@@ -24,9 +24,11 @@ class Roles {
   void clear_going(std::uint64_t address) ABSL_LOCKS_EXCLUDED(mutex_);
   bool going(std::uint64_t address) const ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Pins a keeper unless it is going (then false). Each pin wants an unpin. A keeper is remembered
-  // as one for the rest of the pass (bounded: the oldest half of the memory goes first).
+  // Pins a keeper unless it is going (then false). Each pin wants an unpin.
   bool pin(std::uint64_t address) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The keeper gets references: it is remembered as one until forget_keepers() (bounded: the oldest
+  // half of the memory goes first).
+  void remember(std::uint64_t address) ABSL_LOCKS_EXCLUDED(mutex_);
   void unpin(std::uint64_t address) ABSL_LOCKS_EXCLUDED(mutex_);
   bool is_keeper(std::uint64_t address) const ABSL_LOCKS_EXCLUDED(mutex_);
   bool pinned(std::uint64_t address) const ABSL_LOCKS_EXCLUDED(mutex_);
