@@ -21,7 +21,7 @@ constexpr std::uint32_t kGoodRun = 8;
 constexpr double kSettledEnough = 0.25;
 // An extent whose dead space is not known yet may copy less than it seems: it is looked at when it
 // comes within this factor of the ratio.
-constexpr double kDeadSpaceHope = 64;
+constexpr double kDeadSpaceHope = 16;
 // An extent of which less than this part is stored elsewhere counts as unique.
 constexpr std::size_t kNextToNothing = 512;
 // An extent that can go lets others go in its place when it would copy more than this part of what
