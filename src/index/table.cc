@@ -44,7 +44,7 @@ constexpr std::uint64_t kAddressMask = (1ULL << kAddressBits) - 1;
 constexpr std::size_t kCells = Table::kPageBytes / sizeof(std::uint64_t);
 // A bucket's cells lie in cache lines; the top bits of the tag name the line where a cell belongs.
 // When it is full the cell lies in the next line with room, so a search ends at the first line that
-// is not full: one or two lines, 10 ns, where comparing all 512 cells took 120.
+// is not full: one or two of 64. Measured: 65 ns with warm lines, 190 ns with cold ones.
 constexpr std::size_t kLineCells = 64 / sizeof(std::uint64_t);
 constexpr std::size_t kLines = kCells / kLineCells;
 constexpr std::uint32_t kLineBits = 6;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // What happened, as numbers that only grow. Every extent that enters the pipeline leaves it in
-// exactly one Verdict, so the verdicts add up to what was scanned. Thread-safe (relaxed atomics:
-// readers see each number whole, not all of them at one instant).
+// exactly one Verdict, so after a whole pass the verdicts add up to what was scanned. Thread-safe
+// (relaxed atomics: readers see each number whole, not all of them at one instant).
 #pragma once
 
 #include <absl/functional/function_ref.h>

@@ -10,6 +10,7 @@
 //      becomes a keeper for a few blocks cannot go any more. Else the extent goes when that frees
 //      more than staying and letting the unsettled ones go to it would. What is not covered may be
 //      dead space, which going frees too: then the plan stage, which sees references, decides.
+//      One that would go for its zeros alone goes at once.
 //   4. An extent that covers smaller, settled ones whole takes their place when it stays, or when
 //      that frees as much with less to copy: they are taken up at once as victims (role swap).
 //

@@ -8,7 +8,7 @@
 // cannot be seen, so a leaf is estimated as the keys of an inode's neighbourhood; the estimate is
 // corrected by the growth that is seen when a transaction is committed.
 //
-// Measured (yardstick, 10 snapshots): see man/skep-run.1, METADATA.
+// Measured under 10 and under 100 snapshots: see man/skep-run.1, METADATA.
 //
 // Thread-safe.
 #pragma once

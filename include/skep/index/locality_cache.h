@@ -4,9 +4,10 @@
 //
 // A window is an aligned stretch of addresses (2048 blocks, 8 MiB at 4 KiB a block). Loading one
 // reads its part of the csum tree and the extent items that overlap it: two or three searches,
-// 50-100 us. Windows are evicted least recently used first. Memory: a window takes
-// 2048 * (8 + 2 + 4) bytes and 72 bytes for each extent in it, at most 176 KiB; the default of 64
-// windows with their index 11 MiB at worst, 3 MiB usually.
+// 46 us with large extents, 241 us with 4 KiB ones (bench, on the twin). Windows are evicted least
+// recently used first. Memory: a window takes 2048 * (8 + 2 + 4) bytes and 72 bytes for each extent
+// in it, at most 176 KiB; the default of 64 windows with their index 11 MiB at worst, 3 MiB
+// usually.
 //
 // Thread-compatible: the match stage owns it. Invariant: every block of a loaded window whose
 // fingerprint is not kNoFingerprint is linked once in the chain of its fingerprint.
