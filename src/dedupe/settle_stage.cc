@@ -51,6 +51,7 @@ void SettleStage::settle(const Outcome& outcome) {
     p_.roles.clear_going(outcome.victim.address);
     return;
   }
+  uncommitted_ = true;
   p_.counters.bytes_copied += outcome.copied_bytes;
   if (outcome.verdict == Verdict::kFreed) {
     p_.counters.bytes_duplicate += outcome.duplicate_bytes;
@@ -87,11 +88,12 @@ void SettleStage::learn_price(std::int64_t metadata_before_bytes) {
 }
 
 absl::Status SettleStage::verify() {
-  if (unverified_.empty()) return absl::OkStatus();
+  if (!uncommitted_) return absl::OkStatus();
   const Stopwatch watch(p_.counters.nanos_settle);
   ++p_.counters.commits;
   const std::int64_t before = metadata_used_;
   if (auto committed = p_.fs.sync(); !committed.ok()) return committed.status();
+  uncommitted_ = false;
   learn_price(before);
   return check_endings();
 }

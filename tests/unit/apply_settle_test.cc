@@ -112,6 +112,22 @@ TEST_CASE_METHOD(Pair, "EAGAIN that lasts makes the victim busy, and it stays") 
   CHECK_FALSE(roles.pinned(address_of(a)));
 }
 
+TEST_CASE_METHOD(
+    Pair, "what a plan that failed has begun is committed before its keepers are met again") {
+  FaultPlan faults;
+  faults.false_differs = 1;
+  fs.set_faults(faults);
+  REQUIRE(apply(batch).ok());
+  fs.set_faults({});
+  auto settle = settle_stage();
+  REQUIRE(settle.run(batch).ok());
+  CHECK(counters.commits == 0);
+  REQUIRE(settle.verify().ok());
+  CHECK(counters.commits == 1);
+  REQUIRE(settle.verify().ok());
+  CHECK(counters.commits == 1);
+}
+
 TEST_CASE_METHOD(Pair, "success without progress is an error, not a loop") {
   FaultPlan faults;
   faults.empty_answer = 1;

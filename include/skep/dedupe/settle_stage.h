@@ -39,7 +39,8 @@ class SettleStage {
   SettleStage(Parts parts, Cursor start);
 
   absl::Status run(Batch& batch);
-  // Commits, and verifies everything that is still open.
+  // Commits what was shared, and verifies everything that is still open. Plans that failed count
+  // too: what they shared before they did gave their keepers references.
   absl::Status verify();
   // Everything before it is settled: what a checkpoint may store.
   Cursor cursor() const { return cursor_; }
@@ -56,6 +57,7 @@ class SettleStage {
 
   Parts p_;
   std::vector<Ending> unverified_;
+  bool uncommitted_ = false;  // a plan was begun since the last commit
   std::uint64_t estimated_price_ = 0;
   std::int64_t metadata_used_ = -1;  // as on disk, at the last commit; -1: not known
   // Settled batches ahead of `next_batch_`, by number.
