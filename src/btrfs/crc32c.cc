@@ -2,6 +2,9 @@
 #include "skep/btrfs/crc32c.h"
 
 #include <array>
+#if defined(__x86_64__)
+#include <nmmintrin.h>
+#endif
 
 #include "bytes.h"
 
@@ -32,9 +35,31 @@ constexpr Tables make_tables() {
 
 constexpr Tables kTables = make_tables();
 
+#if defined(__x86_64__)
+// SSE 4.2 has an instruction for just this polynomial: 8 bytes in 3 cycles, four times the tables.
+__attribute__((target("sse4.2"))) std::uint32_t crc32c_sse42(std::span<const std::byte> bytes) {
+  std::uint64_t crc = ~0U;
+  std::size_t at = 0;
+  for (; bytes.size() - at >= 8; at += 8) crc = _mm_crc32_u64(crc, load<std::uint64_t>(bytes, at));
+  auto crc32 = static_cast<std::uint32_t>(crc);
+  for (; at < bytes.size(); ++at) {
+    crc32 = _mm_crc32_u8(crc32, std::to_integer<std::uint8_t>(bytes[at]));
+  }
+  return ~crc32;
+}
+#endif
+
 }  // namespace
 
 std::uint32_t crc32c(std::span<const std::byte> bytes) {
+#if defined(__x86_64__)
+  static const bool has_sse42 = __builtin_cpu_supports("sse4.2");
+  if (has_sse42) return crc32c_sse42(bytes);
+#endif
+  return crc32c_portable(bytes);
+}
+
+std::uint32_t crc32c_portable(std::span<const std::byte> bytes) {
   std::uint32_t crc = ~0U;
   std::size_t at = 0;
   for (; bytes.size() - at >= kSlices; at += kSlices) {

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -29,6 +30,22 @@ absl::StatusOr<std::size_t> read_fully(int fd, FileKey key, std::uint64_t offset
     }
   }
   return done;
+}
+
+std::size_t read_cached(int fd, std::uint64_t offset, std::span<std::byte> out) {
+  std::size_t done = 0;
+  while (done < out.size()) {
+    iovec piece{out.data() + done, out.size() - done};
+    const ssize_t n = preadv2(fd, &piece, 1, static_cast<off_t>(offset + done), RWF_NOWAIT);
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) break;
+    done += static_cast<std::size_t>(n);
+  }
+  return done;
+}
+
+void drop_cached(int fd, std::uint64_t offset, std::uint64_t length) {
+  posix_fadvise(fd, static_cast<off_t>(offset), static_cast<off_t>(length), POSIX_FADV_DONTNEED);
 }
 
 void start_readahead(int fd, std::uint64_t offset, std::uint64_t length) {

@@ -10,6 +10,8 @@ namespace skep::btrfs {
 
 absl::StatusOr<std::size_t> read_fully(int fd, FileKey key, std::uint64_t offset,
                                        std::span<std::byte> out);
+std::size_t read_cached(int fd, std::uint64_t offset, std::span<std::byte> out);
+void drop_cached(int fd, std::uint64_t offset, std::uint64_t length);
 void start_readahead(int fd, std::uint64_t offset, std::uint64_t length);
 
 class KernelFile final : public File {
@@ -20,8 +22,14 @@ class KernelFile final : public File {
   absl::StatusOr<std::size_t> read(std::uint64_t offset, std::span<std::byte> out) override {
     return read_fully(fd_.get(), key_, offset, out);
   }
+  std::size_t read_cached(std::uint64_t offset, std::span<std::byte> out) override {
+    return skep::btrfs::read_cached(fd_.get(), offset, out);
+  }
   void readahead(std::uint64_t offset, std::uint64_t length) override {
     start_readahead(fd_.get(), offset, length);
+  }
+  void drop_cached(std::uint64_t offset, std::uint64_t length) override {
+    skep::btrfs::drop_cached(fd_.get(), offset, length);
   }
 
  private:
@@ -37,8 +45,14 @@ class KernelTemporaryFile final : public TemporaryFile {
   absl::StatusOr<std::size_t> read(std::uint64_t offset, std::span<std::byte> out) override {
     return read_fully(fd_.get(), key_, offset, out);
   }
+  std::size_t read_cached(std::uint64_t offset, std::span<std::byte> out) override {
+    return skep::btrfs::read_cached(fd_.get(), offset, out);
+  }
   void readahead(std::uint64_t offset, std::uint64_t length) override {
     start_readahead(fd_.get(), offset, length);
+  }
+  void drop_cached(std::uint64_t offset, std::uint64_t length) override {
+    skep::btrfs::drop_cached(fd_.get(), offset, length);
   }
   absl::Status write(std::uint64_t offset, std::span<const std::byte> data) override;
   void start_writeback() override;

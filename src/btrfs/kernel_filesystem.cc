@@ -10,10 +10,13 @@
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
+#include <iterator>
 #include <limits>
 #include <utility>
 
@@ -53,6 +56,25 @@ std::uint32_t copies_of(std::uint64_t flags) {
     return 2;
   }
   return 1;
+}
+
+// The directory may hand down NOCOW (its files then share with nothing that has checksums) or
+// compression; what counts here is how the victim is stored.
+absl::Status set_kind(int fd, ExtentKind kind) {
+  int flags = 0;
+  if (ioctl(fd, FS_IOC_GETFLAGS, &flags) != 0) flags = 0;
+  const int wanted = (flags & ~(FS_NOCOW_FL | FS_COMPR_FL)) | (kind.nodatasum ? FS_NOCOW_FL : 0);
+  if (wanted != flags && ioctl(fd, FS_IOC_SETFLAGS, &wanted) != 0) {
+    return errno_status(errno, "FS_IOC_SETFLAGS", "temporary file");
+  }
+  if (kind.compression == 0) return absl::OkStatus();
+  // btrfs's own property (btrfs-property(8)): names the algorithm, which FS_COMPR_FL does not.
+  constexpr const char* kNames[] = {"none", "zlib", "lzo", "zstd"};
+  const char* name = kNames[std::min<std::size_t>(kind.compression, std::size(kNames) - 1)];
+  if (fsetxattr(fd, "btrfs.compression", name, std::strlen(name), 0) != 0) {
+    return errno_status(errno, "fsetxattr(btrfs.compression)", "temporary file");
+  }
+  return absl::OkStatus();
 }
 
 void add_space(Space& space, const btrfs_ioctl_space_info& raw) {
@@ -199,6 +221,20 @@ absl::StatusOr<FileMap> KernelFilesystem::file_map(FileKey file, std::uint64_t f
   return map;
 }
 
+absl::Status KernelFilesystem::file_extents(std::uint64_t root, ItemPlace first, ItemPlace last,
+                                            FileExtentVisitor visit) {
+  constexpr std::size_t kNeighbourhoodBytes = 32 << 10;  // two leaves
+  TreeSearch search(root_.get(), kNeighbourhoodBytes, info_.node_size);
+  return search.for_each(root, {first.inode, BTRFS_EXTENT_DATA_KEY, first.file_offset},
+                         {last.inode, BTRFS_EXTENT_DATA_KEY, last.file_offset},
+                         [&](const Item& item) {
+                           if (auto extent = parse_file_extent(item)) {
+                             visit(item.key.objectid, *extent);
+                           }
+                           return true;
+                         });
+}
+
 absl::StatusOr<std::vector<LogicalRef>> KernelFilesystem::logical_ino(std::uint64_t address,
                                                                       bool exact,
                                                                       std::size_t limit) {
@@ -295,18 +331,10 @@ absl::StatusOr<std::shared_ptr<File>> KernelFilesystem::open(FileKey file) {
   return opened;
 }
 
-absl::StatusOr<std::shared_ptr<TemporaryFile>> KernelFilesystem::create_temporary() {
+absl::StatusOr<std::shared_ptr<TemporaryFile>> KernelFilesystem::create_temporary(ExtentKind kind) {
   Descriptor fd(openat(top_level_.get(), ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600));
   if (!fd) return errno_status(errno, "open(O_TMPFILE)", name_ + ", top-level subvolume");
-  // The directory may hand down NOCOW (its files then share with nothing that has checksums) or
-  // compression (issue of the victim, not of the directory).
-  int flags = 0;
-  if (ioctl(fd.get(), FS_IOC_GETFLAGS, &flags) == 0 && (flags & (FS_NOCOW_FL | FS_COMPR_FL))) {
-    flags &= ~(FS_NOCOW_FL | FS_COMPR_FL);
-    if (ioctl(fd.get(), FS_IOC_SETFLAGS, &flags) != 0) {
-      return errno_status(errno, "FS_IOC_SETFLAGS", "temporary file");
-    }
-  }
+  if (auto status = set_kind(fd.get(), kind); !status.ok()) return status;
   struct stat st {};
   if (fstat(fd.get(), &st) != 0) return errno_status(errno, "fstat", "temporary file");
   return std::shared_ptr<TemporaryFile>(

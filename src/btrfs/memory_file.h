@@ -18,7 +18,10 @@ class MemoryUserFile final : public File {
   absl::StatusOr<std::size_t> read(std::uint64_t offset, std::span<std::byte> out) override {
     return filesystem_.read(key_, offset, out);
   }
+  // There is no page cache.
+  std::size_t read_cached(std::uint64_t, std::span<std::byte>) override { return 0; }
   void readahead(std::uint64_t, std::uint64_t) override { filesystem_.readahead(); }
+  void drop_cached(std::uint64_t, std::uint64_t) override {}
 
  private:
   MemoryFilesystem& filesystem_;
@@ -36,7 +39,10 @@ class MemoryTemporaryFile final : public TemporaryFile {
   absl::StatusOr<std::size_t> read(std::uint64_t offset, std::span<std::byte> out) override {
     return filesystem_.read(key_, offset, out);
   }
+  // There is no page cache.
+  std::size_t read_cached(std::uint64_t, std::span<std::byte>) override { return 0; }
   void readahead(std::uint64_t, std::uint64_t) override { filesystem_.readahead(); }
+  void drop_cached(std::uint64_t, std::uint64_t) override {}
   absl::Status write(std::uint64_t offset, std::span<const std::byte> data) override {
     return filesystem_.write_temporary(key_, offset, data);
   }

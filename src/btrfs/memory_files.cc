@@ -14,7 +14,6 @@
 namespace skep::btrfs {
 namespace {
 
-constexpr std::uint64_t kMaxCompressedExtent = 128 << 10;  // kernel: BTRFS_MAX_UNCOMPRESSED
 
 void copy(std::span<const std::byte> from, std::span<std::byte> to) {
   if (!from.empty()) std::memcpy(to.data(), from.data(), from.size());
@@ -95,7 +94,7 @@ absl::Status MemoryStore::write_new(FileKey key, std::uint64_t first,
   const bool checksummed = !(find(key)->inode.flags & kInodeNodatasum);
   if (!checksummed) compression = 0;
   std::uint64_t longest = options_.max_extent_length;
-  if (compression != 0) longest = std::min(longest, kMaxCompressedExtent);
+  if (compression != 0) longest = std::min(longest, kMaxCompressedContent);
   for (std::size_t done = 0; done < blocks.size();) {
     const auto part = blocks.subspan(done, std::min(longest, blocks.size() - done));
     auto address = allocate({part.begin(), part.end()}, compression, checksummed);
@@ -107,6 +106,7 @@ absl::Status MemoryStore::write_new(FileKey key, std::uint64_t first,
     extent.extent_address = *address;
     extent.extent_length = stored.length;
     extent.compression = stored.compression;
+    extent.content_length = part.size();
     drop_range(key, extent.file_offset, extent.file_offset + extent.length);
     insert(key, extent);
     done += part.size();
@@ -199,6 +199,7 @@ absl::Status MemoryStore::write_dirty(FileKey key, std::uint64_t offset,
 
 void MemoryStore::flush(FileKey key) {
   std::map<std::uint64_t, Bytes> dirty = std::exchange(find(key)->dirty, {});
+  const std::uint8_t compression = find(key)->compression;
   reserved_ -= dirty.size() * block_;
   for (auto block = dirty.begin(); block != dirty.end();) {
     const std::uint64_t first = block->first;
@@ -207,7 +208,7 @@ void MemoryStore::flush(FileKey key) {
       run.insert(run.end(), block->second.begin(), block->second.end());
     }
     // Cannot fail: the space was reserved just before, block for block.
-    write_blocks(key, first, run, 0).IgnoreError();
+    write_blocks(key, first, run, compression).IgnoreError();
   }
 }
 
@@ -240,7 +241,7 @@ absl::Status MemoryStore::fallocate(FileKey key, std::uint64_t offset, std::uint
     if (!address.ok()) return address.status();
     FileExtent extent;
     extent.file_offset = at;
-    extent.length = extent.extent_length = stop - at;
+    extent.length = extent.extent_length = extent.content_length = stop - at;
     extent.extent_address = *address;
     extent.type = FileExtentType::kPrealloc;
     insert(key, extent);

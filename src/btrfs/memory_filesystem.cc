@@ -120,6 +120,21 @@ absl::StatusOr<FileMap> MemoryFilesystem::file_map(FileKey file, std::uint64_t f
   return map;
 }
 
+absl::Status MemoryFilesystem::file_extents(std::uint64_t root, ItemPlace first, ItemPlace last,
+                                            FileExtentVisitor visit) {
+  begin("file_extents");
+  std::vector<std::pair<std::uint64_t, FileExtent>> found;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (auto status = fault("file_extents", faults_.plan().not_found); !status.ok()) return status;
+    store_->for_each_item(root, first, last, [&](std::uint64_t inode, const FileExtent& extent) {
+      found.emplace_back(inode, extent);
+    });
+  }
+  for (const auto& [inode, extent] : found) visit(inode, extent);
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<LogicalRef>> MemoryFilesystem::logical_ino(std::uint64_t address,
                                                                       bool exact,
                                                                       std::size_t limit) {
@@ -164,12 +179,15 @@ absl::StatusOr<std::shared_ptr<File>> MemoryFilesystem::open(FileKey file) {
   return std::shared_ptr<File>(std::make_shared<MemoryUserFile>(*this, file));
 }
 
-absl::StatusOr<std::shared_ptr<TemporaryFile>> MemoryFilesystem::create_temporary() {
+absl::StatusOr<std::shared_ptr<TemporaryFile>> MemoryFilesystem::create_temporary(
+    ExtentKind kind) {
   begin("create_temporary");
   absl::MutexLock lock(&mutex_);
   auto status = fault("create_temporary", 0, faults_.plan().no_space);
   if (!status.ok()) return status;
-  const FileKey key = store_->add_inode(kTopLevelRoot, 0, 0);
+  const FileKey key =
+      store_->add_inode(kTopLevelRoot, kind.nodatasum ? kInodeNodatasum | kInodeNodatacow : 0, 0);
+  store_->find(key)->compression = kind.compression;
   ++store_->find(key)->handles;
   return std::shared_ptr<TemporaryFile>(std::make_shared<MemoryTemporaryFile>(*this, key));
 }

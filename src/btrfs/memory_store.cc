@@ -98,6 +98,21 @@ std::vector<FileKey> MemoryStore::files() const {
   return out;
 }
 
+void MemoryStore::for_each_item(std::uint64_t root, ItemPlace first, ItemPlace last,
+                                Filesystem::FileExtentVisitor visit) const {
+  const auto subvolume = subvolumes_.find(root);
+  if (subvolume == subvolumes_.end()) return;
+  const auto& inodes = subvolume->second.inodes;
+  for (auto inode = inodes.lower_bound(first.inode); inode != inodes.end(); ++inode) {
+    for (const auto& [offset, item] : inode->second.items) {
+      const ItemPlace place{inode->first, offset};
+      if (place < first) continue;
+      if (place > last) return;
+      visit(inode->first, item.extent);
+    }
+  }
+}
+
 absl::Status MemoryStore::unlink(FileKey key) {
   MemoryInode* inode = find(key);
   if (inode == nullptr || inode->inode.links == 0) return errno_status(ENOENT, "unlink", "file");

@@ -45,6 +45,7 @@ struct MemoryInode {
   std::map<std::uint64_t, MemoryItem> items;  // by file offset
   std::map<std::uint64_t, Bytes> dirty;       // blocks without an extent yet, by file offset
   std::uint64_t handles = 0;                  // open files
+  std::uint8_t compression = 0;               // of dirty blocks, when they get an extent
 };
 
 struct MemorySubvolume {
@@ -86,6 +87,8 @@ class MemoryStore {
   MemoryInode* find(FileKey key);
   const MemoryInode* find(FileKey key) const;
   std::vector<FileKey> files() const;
+  void for_each_item(std::uint64_t root, ItemPlace first, ItemPlace last,
+                     Filesystem::FileExtentVisitor visit) const;
   absl::Status unlink(FileKey key);
   void close(FileKey key);
   absl::Status set_flags(FileKey key, std::uint64_t flags);

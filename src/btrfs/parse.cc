@@ -113,6 +113,7 @@ std::optional<FileExtent> parse_file_extent(const Item& item) {
   out.extent_address = raw.disk_bytenr;
   out.extent_length = raw.disk_num_bytes;
   out.extent_offset = raw.offset;
+  out.content_length = raw.ram_bytes;
   return out;
 }
 

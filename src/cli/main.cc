@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <map>
 #include <string>
 
 #include "run.h"
@@ -47,6 +48,20 @@ void add_run(CLI::App& app, RunCommand& command, bool& once) {
   app.add_option("--state-dir", options.state_dir,
                  "Where table and state are kept (default: /var/lib/skep/UUID)")
       ->type_name("DIR");
+  static const std::map<std::string, dedupe::Depth> depths = {{"quick", dedupe::Depth::kQuick},
+                                                              {"deep", dedupe::Depth::kDeep}};
+  app.add_option("--depth", options.engine.depth,
+                 "quick: compressed extents by checksums alone; deep: read them too (default: deep)")
+      ->transform(CLI::CheckedTransformer(depths))
+      ->type_name("quick|deep");
+  static const std::map<std::string, index::FingerprintKind> kinds = {
+      {"csum", index::FingerprintKind::kCsum}, {"data", index::FingerprintKind::kData}};
+  app.add_option("--fingerprint", options.fingerprint,
+                 "csum: the filesystem's checksums; data: read everything (default: csum)")
+      ->transform(CLI::CheckedTransformer(kinds))
+      ->type_name("csum|data");
+  app.add_flag("--nodatasum", options.engine.nodatasum,
+               "Read extents without checksums (NOCOW) too, and share them among themselves");
   app.add_option("--threads", options.engine.threads, "Batches shared at a time")
       ->check(CLI::Range(1, 64))
       ->capture_default_str()
@@ -94,6 +109,13 @@ int parse_and_run(int argc, char** argv) {
   }
   if (!once) {
     fmt::print(stderr, "skep: run: only --once is there yet; add --once\n");
+    return service::kExitUsage;
+  }
+  const auto& options = command.options;
+  if (options.engine.depth == dedupe::Depth::kQuick &&
+      (options.engine.nodatasum || options.fingerprint == index::FingerprintKind::kData)) {
+    fmt::print(stderr, "skep: --depth quick reads nothing: not with {}\n",
+               options.engine.nodatasum ? "--nodatasum" : "--fingerprint data");
     return service::kExitUsage;
   }
   return run(command);

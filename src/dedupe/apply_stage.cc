@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
+#include <optional>
 #include <tuple>
 #include <utility>
 
@@ -25,6 +27,7 @@ constexpr std::uint64_t kMostSecondChances = 64;
 struct Task {
   std::size_t plan = 0;
   SourceKind kind = SourceKind::kFile;
+  btrfs::ExtentKind copies;  // in which temporary file the source is, for those of skep's own
   btrfs::FileKey source;
   std::uint64_t source_offset = 0;
   btrfs::FileKey target;
@@ -33,9 +36,12 @@ struct Task {
 };
 
 bool same_source(const Task& a, const Task& b) {
-  return a.kind == b.kind && a.length == b.length && a.source == b.source &&
+  return a.kind == b.kind && a.copies == b.copies && a.length == b.length && a.source == b.source &&
          a.source_offset == b.source_offset;
 }
+
+// Tails take a block each, which nothing makes smaller: those of compressed victims go with others.
+btrfs::ExtentKind kind_of_tails(btrfs::ExtentKind victim) { return {0, victim.nodatasum}; }
 
 // Targets in one call with `task`.
 std::size_t most_targets(const Task& task) {
@@ -52,7 +58,6 @@ class Application {
         counters_(counters),
         stop_(stop),
         batch_(batch),
-        remnants_(fs),
         sharer_(fs, gate, counters),
         block_(fs.info().block_size),
         plans_(std::move(batch.plans)),
@@ -83,11 +88,17 @@ class Application {
   void share_all(SourceKind kind, std::vector<Task>& tasks);
   void share_group(btrfs::File& source, std::uint64_t offset, std::span<const Task> group);
   std::shared_ptr<btrfs::File> source_of(const Task& task);
+  Remnants& remnants(btrfs::ExtentKind kind) {
+    return remnants_.try_emplace(kind, fs_, kind).first->second;
+  }
   void locate_copies();
+  void locate_copies(btrfs::ExtentKind kind, Remnants& remnants);
   void share_tails();
-  void locate_tails();
+  void locate_tails(btrfs::ExtentKind kind);
+  void charge(const Remnants::Layout& layout, std::uint64_t blocks, std::uint64_t begin,
+              std::uint64_t copied, std::size_t plan);
   void give_second_chances();
-  void give_second_chance(const Task& task, Remnants& copies);
+  void give_second_chance(const Task& task);
   bool still_refers(const Task& task) const;
   void report();
 
@@ -95,16 +106,18 @@ class Application {
   Counters& counters_;
   const std::atomic<bool>& stop_;
   Batch& batch_;
-  Remnants remnants_;
+  // By how they are stored; second chances apart, they come when the others are on disk.
+  std::map<btrfs::ExtentKind, Remnants> remnants_, second_remnants_;
   Sharer sharer_;
   const std::uint64_t block_;
   std::vector<ReplacementPlan> plans_;
   std::vector<Verdict> verdicts_;
   std::vector<std::uint64_t> second_copied_;  // bytes of each plan copied because they differed
+  std::vector<std::uint64_t> saved_by_compression_;  // bytes of each plan's copies
   std::vector<std::uint64_t> copy_begin_;     // of each plan, in the file of whole blocks
   std::vector<std::uint64_t> first_tail_;     // of each plan, its number in the file of tails
   std::vector<Task> file_tasks_, zero_tasks_, copy_tasks_, tail_tasks_, differing_;
-  std::shared_ptr<btrfs::TemporaryFile> zeros_;
+  std::shared_ptr<btrfs::TemporaryFile> zeros_, nodatasum_zeros_;
   std::size_t begun_ = 0;  // plans that are carried out; those behind were dropped by a stop
   absl::Status fatal_;
 };
@@ -121,22 +134,25 @@ void Application::fail(std::size_t plan, const absl::Status& status) {
 }
 
 void Application::copy_remnants() {
+  saved_by_compression_.resize(plans_.size());
   copy_begin_.resize(plans_.size());
   first_tail_.resize(plans_.size());
   for (; begun_ < plans_.size() && !stop_ && fatal_.ok(); ++begun_) {
     const ReplacementPlan& plan = plans_[begun_];
     if (!plan.copies.empty()) {
-      auto begin = remnants_.append(plan.copies);
+      auto begin = remnants(plan.kind).append(plan.copies);
       if (begin.ok()) copy_begin_[begun_] = *begin;
       if (!begin.ok()) fail(begun_, begin.status());
     }
-    first_tail_[begun_] = remnants_.tail_count();
+    if (plan.tails.empty()) continue;
+    Remnants& tails = remnants(kind_of_tails(plan.kind));
+    first_tail_[begun_] = tails.tail_count();
     for (const Copy& tail : plan.tails) {
-      auto number = remnants_.append_tail(tail);
+      auto number = tails.append_tail(tail);
       if (!number.ok()) fail(begun_, number.status());
     }
   }
-  remnants_.start_writeback();
+  for (auto& [kind, files] : remnants_) files.start_writeback();
 }
 
 void Application::collect_tasks() {
@@ -145,6 +161,7 @@ void Application::collect_tasks() {
     for (const Share& share : plans_[p].shares) {
       Task task{p,
                 share.kind,
+                plans_[p].kind,
                 share.source,
                 share.source_offset,
                 share.target,
@@ -154,6 +171,7 @@ void Application::collect_tasks() {
         case SourceKind::kFile:
           // Ranges of one file that follow each other in another are shared in one call, also
           // across extents.
+          task.copies = {};
           if (!file_tasks_.empty()) {
             Task& last = file_tasks_.back();
             if (last.source == task.source && last.target == task.target && last.plan == p &&
@@ -166,6 +184,7 @@ void Application::collect_tasks() {
           file_tasks_.push_back(task);
           break;
         case SourceKind::kZero:
+          task.copies = kind_of_tails(task.copies);
           for (; task.length > limits::kZeroBytes; task.length -= limits::kZeroBytes) {
             Task piece = task;
             piece.length = limits::kZeroBytes;
@@ -180,6 +199,7 @@ void Application::collect_tasks() {
           copy_tasks_.push_back(task);
           break;
         case SourceKind::kTailCopy:
+          task.copies = kind_of_tails(task.copies);
           task.source_offset += first_tail_[p];
           tail_tasks_.push_back(task);
           break;
@@ -190,22 +210,24 @@ void Application::collect_tasks() {
 
 std::shared_ptr<btrfs::File> Application::source_of(const Task& task) {
   switch (task.kind) {
-    case SourceKind::kZero:
-      if (zeros_ == nullptr) {
-        auto created = fs_.create_temporary();
+    case SourceKind::kZero: {
+      auto& zeros = task.copies.nodatasum ? nodatasum_zeros_ : zeros_;
+      if (zeros == nullptr) {
+        auto created = fs_.create_temporary(task.copies);
         absl::Status status = created.status();
         if (status.ok()) status = (*created)->truncate(limits::kZeroBytes);
         if (!status.ok()) {
           fail(task.plan, status);
           return nullptr;
         }
-        zeros_ = *std::move(created);
+        zeros = *std::move(created);
       }
-      return zeros_;
+      return zeros;
+    }
     case SourceKind::kCopy:
-      return {std::shared_ptr<void>(), remnants_.blocks()};
+      return {std::shared_ptr<void>(), remnants(task.copies).blocks()};
     case SourceKind::kTailCopy:
-      return {std::shared_ptr<void>(), remnants_.tails()};
+      return {std::shared_ptr<void>(), remnants(task.copies).tails()};
     case SourceKind::kFile:
       break;
   }
@@ -220,7 +242,9 @@ std::shared_ptr<btrfs::File> Application::source_of(const Task& task) {
 void Application::share_all(SourceKind kind, std::vector<Task>& tasks) {
   if (kind == SourceKind::kZero) {
     std::stable_sort(tasks.begin(), tasks.end(),
-                     [](const Task& a, const Task& b) { return a.length < b.length; });
+                     [](const Task& a, const Task& b) {
+                       return std::tuple(a.copies, a.length) < std::tuple(b.copies, b.length);
+                     });
   } else {
     // Snapshots refer to an extent in the same way: their ranges of one source range come together.
     for (auto first = tasks.begin(); first != tasks.end();) {
@@ -293,27 +317,48 @@ void Application::share_group(btrfs::File& source, std::uint64_t offset,
 }
 
 void Application::locate_copies() {
-  if (remnants_.blocks() == nullptr) return;
+  for (auto& [kind, files] : remnants_) {
+    if (files.blocks() != nullptr) locate_copies(kind, files);
+  }
+}
+
+void Application::locate_copies(btrfs::ExtentKind kind, Remnants& remnants) {
   std::uint64_t blocks = 0;
   for (std::size_t p = 0; p < begun_; ++p) {
+    if (plans_[p].kind != kind || plans_[p].copies.empty()) continue;
     blocks = std::max(blocks, copy_begin_[p] / block_ + plans_[p].copy_fingerprints.size());
   }
-  const auto places = remnants_.places(*remnants_.blocks(), blocks);
+  const auto layout = remnants.layout(*remnants.blocks(), blocks);
   for (std::size_t p = 0; p < begun_; ++p) {
-    if (verdicts_[p] != Verdict::kFreed) continue;
+    if (plans_[p].kind != kind || plans_[p].copies.empty()) continue;
     const auto& fingerprints = plans_[p].copy_fingerprints;
+    charge(layout, blocks, copy_begin_[p] / block_, fingerprints.size(), p);
+    if (verdicts_[p] != Verdict::kFreed) continue;
     for (std::size_t i = 0; i < fingerprints.size(); ++i) {
-      const std::uint64_t address = places[copy_begin_[p] / block_ + i].address;
-      if (address != 0) batch_.new_blocks.push_back({fingerprints[i], address});
+      const auto& place = layout.places[copy_begin_[p] / block_ + i];
+      if (place.address == 0) continue;
+      batch_.new_blocks.push_back(
+          {fingerprints[i], place.compressed ? place.extent_address : place.address});
     }
   }
 }
 
+// What the blocks [begin, begin + copied) of the `blocks` in a temporary file really take, where
+// they were compressed: their part of the whole, so that all parts add up.
+void Application::charge(const Remnants::Layout& layout, std::uint64_t blocks,
+                         std::uint64_t begin, std::uint64_t copied, std::size_t plan) {
+  if (blocks == 0 || layout.disk_bytes >= blocks * block_) return;
+  const std::uint64_t takes = layout.disk_bytes * (begin + copied) / blocks -
+                              layout.disk_bytes * begin / blocks;
+  saved_by_compression_[plan] += copied * block_ - takes;
+}
+
 void Application::share_tails() {
   if (tail_tasks_.empty()) return;
-  std::stable_sort(tail_tasks_.begin(), tail_tasks_.end(),
-                   [](const Task& a, const Task& b) { return a.source_offset > b.source_offset; });
-  bool located = false;
+  std::stable_sort(tail_tasks_.begin(), tail_tasks_.end(), [](const Task& a, const Task& b) {
+    return std::tuple(a.copies, b.source_offset) < std::tuple(b.copies, a.source_offset);
+  });
+  std::optional<btrfs::ExtentKind> located;
   for (std::size_t i = 0; i < tail_tasks_.size();) {
     std::size_t end = i + 1;
     while (end < tail_tasks_.size() && end - i < btrfs::kMaxDedupeTargets &&
@@ -321,30 +366,39 @@ void Application::share_tails() {
       ++end;
     }
     const std::uint64_t number = tail_tasks_[i].source_offset;
-    if (auto status = remnants_.end_at_tail(number); !status.ok()) {
+    Remnants& files = remnants(tail_tasks_[i].copies);
+    if (auto status = files.end_at_tail(number); !status.ok()) {
       fail(tail_tasks_[i].plan, status);
     } else {
-      share_group(*remnants_.tails(), remnants_.tail_offset(number),
+      share_group(*files.tails(), files.tail_offset(number),
                   std::span(tail_tasks_).subspan(i, end - i));
       // The extent is on disk once a range of it was shared; later cuts take its items away.
-      if (!located) locate_tails();
-      located = true;
+      if (located != tail_tasks_[i].copies) locate_tails(tail_tasks_[i].copies);
+      located = tail_tasks_[i].copies;
     }
     i = end;
   }
 }
 
-void Application::locate_tails() {
-  const auto places = remnants_.places(*remnants_.tails(), remnants_.tail_count());
+void Application::locate_tails(btrfs::ExtentKind kind) {
+  Remnants& files = remnants(kind);
+  const auto layout = files.layout(*files.tails(), files.tail_count());
+  for (std::size_t p = 0; p < begun_; ++p) {
+    if (kind_of_tails(plans_[p].kind) != kind) continue;
+    if (plans_[p].tails.empty()) continue;
+    charge(layout, files.tail_count(), first_tail_[p], plans_[p].tails.size(), p);
+  }
   for (const Task& task : tail_tasks_) {
-    const auto [address, extent_address] = places[task.source_offset];
-    if (address == 0) continue;
+    if (task.copies != kind) continue;
+    const auto& place = layout.places[task.source_offset];
+    if (place.address == 0) continue;
     const auto& plan = plans_[task.plan];
     batch_.new_blocks.push_back(
-        {plan.tail_fingerprints[task.source_offset - first_tail_[task.plan]], address});
-    const Reference reference{task.target, task.target_offset, address - extent_address, block_,
+        {plan.tail_fingerprints[task.source_offset - first_tail_[task.plan]], place.address});
+    const Reference reference{task.target, task.target_offset,
+                              place.address - place.extent_address, block_,
                               task.target_offset + task.length};
-    batch_.new_references.push_back({address, extent_address, reference});
+    batch_.new_references.push_back({place.address, place.extent_address, reference});
   }
 }
 
@@ -371,13 +425,14 @@ void Application::give_second_chances() {
       fail(task.plan, Verdict::kDiffers);
     }
   }
-  Remnants copies(fs_);
   for (const Task& task : differing_) {
-    if (verdicts_[task.plan] == Verdict::kFreed) give_second_chance(task, copies);
+    if (verdicts_[task.plan] == Verdict::kFreed) give_second_chance(task);
   }
 }
 
-void Application::give_second_chance(const Task& task, Remnants& copies) {
+void Application::give_second_chance(const Task& task) {
+  const btrfs::ExtentKind kind = plans_[task.plan].kind;
+  Remnants& copies = second_remnants_.try_emplace(kind, fs_, kind).first->second;
   auto begin = copies.append({{task.target, task.target_offset, task.length}});
   auto file = fs_.open(task.target);
   if (!begin.ok() || !file.ok()) {
@@ -400,7 +455,12 @@ void Application::report() {
     outcome.verdict = outcome.begun ? verdicts_[p] : Verdict::kUnique;
     outcome.victim = std::move(plan.victim);
     // Of a plan that failed too: its copies may lie in one extent with those of others, and stay.
-    outcome.copied_bytes = second_copied_[p] + (outcome.begun ? plan.copied_bytes : 0);
+    outcome.copied_bytes = second_copied_[p];
+    if (outcome.begun) {
+      const std::uint64_t written =
+          (plan.copy_fingerprints.size() + plan.tails.size()) * block_;
+      outcome.copied_bytes += written - saved_by_compression_[p];
+    }
     outcome.duplicate_bytes = plan.duplicate_bytes;
     outcome.zero_bytes = plan.zero_bytes;
     outcome.fragments = plan.fragments;

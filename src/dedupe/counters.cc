@@ -50,6 +50,11 @@ void Counters::for_each(absl::FunctionRef<void(std::string_view, std::uint64_t)>
   visit("runs_from_table", table_hits);
   visit("table_cells_stale", table_stale);
   visit("windows_loaded", windows_loaded);
+  visit("runs_from_contents", content_hits);
+  visit("contents_loaded", contents_loaded);
+  visit("contents_unreadable", contents_unreadable);
+  visit("lone_blocks_read", lone_read);
+  visit("lone_blocks_strangers", lone_strangers);
   visit("role_swaps", role_swaps);
   visit("references_inline", references_inline);
   visit("references_searched", references_searched);

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "skep/dedupe/apply_stage.h"
+#include "skep/dedupe/content_marks.h"
 #include "skep/dedupe/fingerprint_stage.h"
 #include "skep/dedupe/keeper_catalog.h"
 #include "skep/dedupe/limits.h"
@@ -21,10 +22,16 @@
 #include "skep/dedupe/prefetch_stage.h"
 #include "skep/dedupe/resolver.h"
 #include "skep/dedupe/roles.h"
+#include "skep/dedupe/scan.h"
 #include "skep/dedupe/settle_stage.h"
+#include "skep/index/content_cache.h"
 
 namespace skep::dedupe {
 namespace {
+
+// 1 MiB has 256 blocks, of which the table knows 256 / 2^level: at level 6 (64 MiB of table for
+// 1 TiB) four.
+constexpr std::uint64_t kMarkReach = 1ULL << 20;
 
 std::uint32_t metadata_copies(btrfs::Filesystem& fs) {
   auto space = fs.space();
@@ -65,6 +72,11 @@ struct Engine::Shared {
         table(t),
         counters(c),
         options(o),
+        contents(fp, f.info().block_size),
+        read_resolver(f, gate, c),
+        load_resolver(f, gate, c),
+        fingerprint({f, fp, contents, read_resolver, c, o}),
+        loader({f, fp, contents, load_resolver, c, o}),
         resolver(f, gate, c),
         catalog(f, resolver),
         price(f.info().node_size, metadata_copies(f)) {}
@@ -76,6 +88,11 @@ struct Engine::Shared {
   const Options options;
   PhaseGate gate;
   Roles roles;
+  index::ContentCache contents;
+  ContentMarks marks;
+  // One for each stage that uses it.
+  Resolver read_resolver, load_resolver;
+  FingerprintStage fingerprint, loader;
   Resolver resolver;
   KeeperCatalog catalog;
   MetadataPrice price;
@@ -89,7 +106,7 @@ Engine::~Engine() = default;
 
 // One walk through the stages, from a source of batches.
 struct Engine::Flow {
-  Flow(Shared& shared, Window window, Cursor start, const std::atomic<bool>& stop);
+  Flow(Shared& shared, PassKind kind, Window window, Cursor start, const std::atomic<bool>& stop);
   void run(BatchSource& source, const std::function<void(Cursor)>& settled);
   // What a stage may still do with a batch once the pass is to end: nothing, but hand it on.
   bool go_on() {
@@ -98,9 +115,9 @@ struct Engine::Flow {
   }
 
   Shared& s;
+  const PassKind kind;
   FirstError error;
   std::atomic<bool> halt = false;  // stop, or an error: for the stages that finish what they hold
-  const FingerprintStage fingerprint;
   MatchStage match;
   PlanStage plan;
   const PrefetchStage prefetch;
@@ -108,13 +125,15 @@ struct Engine::Flow {
   SettleStage settle;
 };
 
-Engine::Flow::Flow(Shared& shared, Window window, Cursor start, const std::atomic<bool>& stop)
+Engine::Flow::Flow(Shared& shared, PassKind pass, Window window, Cursor start,
+                   const std::atomic<bool>& stop)
     : s(shared),
+      kind(pass),
       error(stop),
-      fingerprint(s.fs, s.fingerprinter),
-      match(s.fs, s.fingerprinter, s.table, s.roles, s.counters, s.options, window),
-      plan({s.fs, s.fingerprinter, s.table, s.resolver, s.catalog, s.price, s.roles, s.counters,
-            s.options, [this] { match.expect_changes(); }}),
+      match({s.fs, s.fingerprinter, s.table, s.contents, s.loader, s.roles, s.counters, s.options},
+            kind, window),
+      plan({s.fs, s.fingerprinter, s.table, s.contents, s.resolver, s.catalog, s.price, s.roles,
+            s.counters, s.options, [this] { match.expect_changes(); }}),
       prefetch(s.fs, s.counters),
       apply(s.fs, s.gate, s.counters, halt),
       settle({s.fs, s.table, s.catalog, s.price, s.roles, s.counters,
@@ -123,6 +142,8 @@ Engine::Flow::Flow(Shared& shared, Window window, Cursor start, const std::atomi
 
 void Engine::Flow::run(BatchSource& source, const std::function<void(Cursor)>& settled) {
   namespace flow = tbb::flow;
+  // Where the table is sampled, not every block of what is stored twice meets its like.
+  const std::uint64_t reach = s.table.usage().level == 0 ? 0 : kMarkReach;
   flow::graph graph;
   // 1. Extents, in batches.
   flow::input_node<BatchPtr> source_node(graph, [&](tbb::flow_control& control) -> BatchPtr {
@@ -138,7 +159,7 @@ void Engine::Flow::run(BatchSource& source, const std::function<void(Cursor)>& s
   flow::limiter_node<BatchPtr> limiter(graph, limits::kBatchesInFlight);
   // 3. Their blocks' fingerprints, from the csum tree.
   flow::function_node<BatchPtr, BatchPtr> fingerprint_node(graph, flow::serial, [&](BatchPtr b) {
-    if (go_on()) error.note(fingerprint.run(*b));
+    if (go_on()) error.note(s.fingerprint.run(*b, kind, s.marks, reach));
     b->dropped = !go_on();
     return b;
   });
@@ -189,13 +210,13 @@ void Engine::Flow::run(BatchSource& source, const std::function<void(Cursor)>& s
 
 // Extents that were keepers when the crawl met them: each round may free some, whose keepers are
 // then for the next. What is left after the last round stays.
-void Engine::revisit(Window window, const std::atomic<bool>& stop, PassResult& result) {
+void Engine::revisit(PassKind kind, Window window, const std::atomic<bool>& stop, PassResult& result) {
   Shared& s = *shared_;
   result.reached = {kTierMinBytes.size(), 0};
   std::vector<Roles::Deferred> deferred = s.roles.take_deferred();
   for (int i = 0; i < limits::kRevisits && result.complete && !deferred.empty(); ++i) {
     const std::uint64_t gone = s.counters.bytes_gone;
-    Flow flow(s, window, result.reached, stop);
+    Flow flow(s, kind, window, result.reached, stop);
     Revisit source(s.fs, std::move(deferred));
     flow.run(source, [](Cursor) {});
     result.status = flow.error.status();
@@ -203,6 +224,7 @@ void Engine::revisit(Window window, const std::atomic<bool>& stop, PassResult& r
     deferred = s.roles.take_deferred();
     if (s.counters.bytes_gone == gone) break;
   }
+  if (kind == PassKind::kDeepPlain) return;  // the quick pass has told of them
   for (const auto& extent : deferred) {
     ++s.counters.extents_scanned;
     s.counters.bytes_scanned += extent.length;
@@ -210,7 +232,18 @@ void Engine::revisit(Window window, const std::atomic<bool>& stop, PassResult& r
   }
 }
 
-PassResult Engine::run_pass(Window window, Cursor start, const Census& census,
+absl::Status Engine::read_contents(Window window, std::uint64_t start,
+                                   const std::function<bool()>& stop,
+                                   const std::function<void(std::uint64_t)>& reached) {
+  Shared& s = *shared_;
+  ContentScan scan{s.fs, s.fingerprint, s.fingerprinter, s.table, s.contents, s.marks, s.counters};
+  return scan.run(window, start, stop, reached);
+}
+
+bool Engine::anything_to_deepen() const { return shared_->marks.any(); }
+void Engine::deepen_everything() { shared_->marks.mark_all(); }
+
+PassResult Engine::run_pass(PassKind kind, Window window, Cursor start, const Census& census,
                             const std::atomic<bool>& stop, std::function<void(Cursor)> settled) {
   Shared& s = *shared_;
   // Sharing waits in the kernel: as many workers as may share, and one for all the rest.
@@ -220,14 +253,14 @@ PassResult Engine::run_pass(Window window, Cursor start, const Census& census,
   PassResult result;
   arena.execute([&] {
     {
-      Flow flow(s, window, start, stop);
+      Flow flow(s, kind, window, start, stop);
       Crawl crawl(s.fs, window, start, census);
       flow.run(crawl, settled);
       result.status = flow.error.status();
       result.complete = flow.go_on();
       result.reached = flow.settle.cursor();
     }
-    if (result.complete) revisit(window, stop, result);
+    if (result.complete) revisit(kind, window, stop, result);
   });
   return result;
 }

@@ -1,117 +1,136 @@
 // SPDX-License-Identifier: MIT
 #include "skep/dedupe/fingerprint_stage.h"
 
-#include <absl/functional/function_ref.h>
-
 #include <algorithm>
-#include <limits>
 #include <utility>
+
+#include "csum_reader.h"
 
 namespace skep::dedupe {
 namespace {
 
-// Extents closer than this share a search: skipping checksums is cheaper than another search
-// (4 MiB of crc32c are one item of 4 KiB).
-constexpr std::uint64_t kNear = 4ULL << 20;
-constexpr std::size_t kScanBuffer = 256 << 10;
-// Extents are fingerprinted together up to so many bytes: 64 MiB have 128 KiB of fingerprints. One
-// page of the extent tree may span hundreds of GiB.
-constexpr std::uint64_t kScanBytes = 64ULL << 20;
+constexpr std::uint64_t kLoadBlocks = 256;
+static_assert(kLoadBlocks % index::ContentCache::kPieceBlocks == 0);
 
 }  // namespace
 
-absl::Status FingerprintStage::fingerprint(std::vector<btrfs::Extent> extents,
-                                           std::vector<FingerprintedExtent>& out) const {
-  const std::uint64_t block = fs_.info().block_size;
-  const std::size_t size = fingerprinter_.csum_size();
-  out.clear();
-  out.reserve(extents.size());
-  for (auto& extent : extents) out.push_back({std::move(extent), {}});
-  for (std::size_t first = 0; first < out.size();) {
-    std::size_t end = first + 1;
-    while (end < out.size() && out[end].extent.address - out[end - 1].extent.end() < kNear) {
-      ++end;
+bool FingerprintStage::may_have_to_be_read(const FingerprintedExtent& extent) const {
+  if (p_.fingerprinter.kind() == index::FingerprintKind::kData) return true;
+  if (extent.blocks.empty()) return p_.options.nodatasum;
+  // What is compressed takes at least a block less than it unpacks to.
+  return extent.extent.length < btrfs::kMaxCompressedContent;
+}
+
+void FingerprintStage::apply_probe(const ProbedExtent& probed, FingerprintedExtent& out) const {
+  if (probed.preallocated || probed.encoded) return;  // the plan stage says why it is left
+  if (probed.compression != 0) {
+    out.kind.compression = probed.compression;
+    out.stored = std::exchange(out.blocks, {});
+    out.read = true;
+  } else if (out.blocks.empty()) {
+    out.kind.nodatasum = out.read = p_.options.nodatasum;
+  } else {
+    out.read = p_.fingerprinter.kind() == index::FingerprintKind::kData;
+  }
+  const std::uint64_t length =
+      out.compressed() ? std::min(probed.content_length, btrfs::kMaxCompressedContent)
+                       : out.extent.length;
+  if (out.read) out.blocks.assign((length + block_ - 1) / block_, index::kNoFingerprint);
+}
+
+absl::Status FingerprintStage::describe(std::vector<btrfs::Extent> extents, bool search_references,
+                                        std::vector<FingerprintedExtent>& out,
+                                        std::vector<ToRead>& to_read) {
+  to_read.clear();
+  auto status = read_csums(p_.fs, p_.fingerprinter, std::move(extents), out);
+  if (!status.ok()) return status;
+  std::vector<btrfs::Extent> asked;
+  std::vector<std::size_t> of_asked;
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    if (!may_have_to_be_read(out[i])) continue;
+    asked.push_back(out[i].extent);
+    of_asked.push_back(i);
+  }
+  if (asked.empty()) return absl::OkStatus();
+  if (search_references) {
+    if (status = p_.resolver.refresh(); !status.ok()) return status;
+  }
+  auto probed = probe_.probe(asked);
+  for (std::size_t i = 0; i < asked.size(); ++i) {
+    FingerprintedExtent& extent = out[of_asked[i]];
+    if (!probed[i].known && search_references) {
+      // Snapshots alone refer to it: the extent item names a tree block, not a file.
+      Resolved resolved = p_.resolver.resolve(asked[i]);
+      probed[i] = {resolved.verdict == Verdict::kFreed,
+                   false,
+                   false,
+                   resolved.kind.compression,
+                   resolved.content_length,
+                   std::move(resolved.references)};
     }
-    std::size_t at = first;  // checksums come in address order, as the extents do
-    auto status = fs_.csums(
-        out[first].extent.address, out[end - 1].extent.end(),
-        [&](std::uint64_t address, std::span<const std::byte> sums) {
-          for (; sums.size() >= size; sums = sums.subspan(size), address += block) {
-            while (at < end && out[at].extent.end() <= address) ++at;
-            if (at == end) return;
-            auto& [extent, blocks] = out[at];
-            if (address < extent.address) continue;
-            if (blocks.empty()) blocks.resize(extent.length / block, index::kNoFingerprint);
-            blocks[(address - extent.address) / block] = fingerprinter_.from_csum(sums.first(size));
-          }
-        });
-    if (!status.ok()) return status;
-    first = end;
+    if (!probed[i].known) continue;
+    apply_probe(probed[i], extent);
+    if (extent.read) to_read.push_back({&extent, std::move(probed[i].references)});
   }
   return absl::OkStatus();
 }
 
-absl::Status FingerprintStage::run(Batch& batch) const {
-  return fingerprint(std::exchange(batch.extents, {}), batch.fingerprinted);
-}
-
-namespace {
-
-absl::Status for_each_page(btrfs::Filesystem& fs, Window window, const std::function<bool()>& stop,
-                           absl::FunctionRef<absl::Status(std::vector<btrfs::Extent>&&)> visit) {
-  constexpr std::uint64_t kLast = std::numeric_limits<std::uint64_t>::max();
-  for (std::uint64_t at = 0;;) {
-    if (stop()) return absl::CancelledError("stopped");
-    auto page = fs.extents(at, kLast, kScanBuffer);
-    if (!page.ok()) return page.status();
-    std::erase_if(page->extents, [&](const auto& e) { return !window.contains(e.generation); });
-    if (!page->extents.empty()) {
-      if (auto status = visit(std::move(page->extents)); !status.ok()) return status;
-    }
-    if (page->done) return absl::OkStatus();
-    at = page->next;
+void FingerprintStage::read_contents(std::span<const ToRead> extents,
+                                     ContentReader::CachePolicy policy,
+                                     absl::FunctionRef<bool()> stop) {
+  reader_.read(extents, policy, stop);
+  for (const ToRead& one : extents) {
+    const FingerprintedExtent& e = *one.extent;
+    const std::uint64_t end = std::min<std::uint64_t>(one.end, e.blocks.size());
+    p_.contents.insert({e.extent.address, e.extent.length, e.blocks.size() * block_,
+                        e.extent.generation, e.extent.refs, e.kind},
+                       one.first, std::span(e.blocks).subspan(one.first, end - one.first));
   }
 }
 
-void count(Census& census, const btrfs::Extent& extent) {
-  const std::uint32_t tier = tier_of(extent.length);
-  ++census.extents[tier];
-  census.bytes[tier] += extent.length;
+bool FingerprintStage::load(btrfs::Extent extent, std::uint64_t block) {
+  std::vector<FingerprintedExtent> found;
+  std::vector<ToRead> to_read;
+  std::vector<btrfs::Extent> one;
+  one.push_back(std::move(extent));
+  if (!describe(std::move(one), true, found, to_read).ok() || to_read.empty()) return false;
+  const std::uint64_t blocks = found.front().blocks.size();
+  if (block >= blocks) return false;
+  // All of a compressed extent, 1 MiB of a longer one.
+  to_read.front().first = block / kLoadBlocks * kLoadBlocks;
+  to_read.front().end = std::min(blocks, to_read.front().first + kLoadBlocks);
+  ++p_.counters.contents_loaded;
+  read_contents(to_read, ContentReader::CachePolicy::kKeep, [] { return false; });
+  return true;
 }
 
-}  // namespace
-
-absl::StatusOr<Census> scan(btrfs::Filesystem& fs, const index::Fingerprinter& fingerprinter,
-                            Window window, index::Table& table, const std::function<bool()>& stop) {
-  const FingerprintStage stage(fs, fingerprinter);
-  const std::uint64_t block = fs.info().block_size;
-  Census census;
-  std::vector<FingerprintedExtent> page;
-  const auto insert = [&](std::vector<btrfs::Extent> extents) {
-    if (auto s = stage.fingerprint(std::move(extents), page); !s.ok()) return s;
-    for (const auto& [extent, blocks] : page) {
-      for (std::size_t i = 0; i < blocks.size(); ++i) {
-        if (blocks[i] == fingerprinter.zero()) continue;
-        table.insert(blocks[i], extent.address + i * block);
+absl::Status FingerprintStage::run(Batch& batch, PassKind pass, const ContentMarks& marks,
+                                   std::uint64_t reach) {
+  auto extents = std::exchange(batch.extents, {});
+  if (pass != PassKind::kQuick) {
+    std::erase_if(extents, [&](const btrfs::Extent& extent) {
+      return !marks.near(extent.address, extent.length, reach);
+    });
+  }
+  std::vector<ToRead> to_read;
+  auto status =
+      describe(std::move(extents), pass == PassKind::kDeepRead, batch.fingerprinted, to_read);
+  if (!status.ok() || pass == PassKind::kQuick) return status;
+  if (pass == PassKind::kDeepRead) {
+    std::erase_if(to_read, [&](const ToRead& one) {
+      FingerprintedExtent& e = *one.extent;
+      for (std::size_t i = 0; i < e.blocks.size(); ++i) {
+        if (!p_.contents.contains(e.extent.address, i)) return false;
+        e.blocks[i] = p_.contents.at(e.extent.address, i);
       }
-    }
-    return absl::OkStatus();
-  };
-  auto status = for_each_page(fs, window, stop, [&](std::vector<btrfs::Extent>&& extents) {
-    std::vector<btrfs::Extent> some;
-    std::uint64_t bytes = 0;
-    for (auto& extent : extents) {
-      count(census, extent);
-      bytes += extent.length;
-      some.push_back(std::move(extent));
-      if (bytes < kScanBytes) continue;
-      if (auto s = insert(std::exchange(some, {})); !s.ok()) return s;
-      bytes = 0;
-    }
-    return some.empty() ? absl::OkStatus() : insert(std::move(some));
+      return true;
+    });
+    read_contents(to_read, ContentReader::CachePolicy::kKeep, [] { return false; });
+  }
+  std::erase_if(batch.fingerprinted, [&](const FingerprintedExtent& extent) {
+    return extent.read != (pass == PassKind::kDeepRead);
   });
-  if (!status.ok()) return status;
-  return census;
+  return absl::OkStatus();
 }
 
 }  // namespace skep::dedupe

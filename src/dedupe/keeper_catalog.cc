@@ -38,7 +38,9 @@ KeeperCatalog::Entry KeeperCatalog::resolve(const Keeper& keeper) {
   auto page = fs_.extents(keeper.address, keeper.address, 4096);
   if (!page.ok() || page->extents.empty()) return entry;
   entry.extent = std::move(page->extents.front());
-  entry.references = resolver_.inline_references(entry.extent, limits::kKeeperReferences);
+  Resolved resolved = resolver_.inline_references(entry.extent, limits::kKeeperReferences);
+  entry.references = std::move(resolved.references);
+  entry.kind = resolved.kind;
   entry.complete = !resolver_.needs_logical_ino(entry.extent);
   return entry;
 }
@@ -64,27 +66,33 @@ std::optional<Source> KeeperCatalog::find(const Keeper& keeper, std::uint64_t ad
   Entry& entry = entry_for(keeper);
   const std::uint64_t offset = address - keeper.address;
   const std::uint64_t block = fs_.info().block_size;
-  for (;;) {
+  for (bool asked = false;; asked = true) {
     std::optional<Source> best;
+    if (!entry.references.empty() && entry.kind != keeper.kind) return best;
     for (const Reference& reference : entry.references) {
       auto source = whole_blocks(reference, offset, length, block);
       if (!source || (best && source->length <= best->length)) continue;
       best = source;
       best->extent_address = keeper.address;
     }
-    if (best || entry.complete) return best;
+    if (best || entry.complete || asked) return best;
     // Not covered by what the extent item names: ask for this block. A few times an extent, so that
     // one with much dead space does not cost a search a run.
     if (entry.searches++ >= limits::kKeeperSearches) return best;
-    auto more = resolver_.references_at(entry.extent, address);
-    entry.references.insert(entry.references.end(), more.begin(), more.end());
+    Resolved more = resolver_.references_at(entry.extent, keeper.kind.compression != 0, offset);
+    if (entry.references.empty()) entry.kind = more.kind;
+    if (more.references.empty() || entry.kind != more.kind) return best;
+    entry.references.insert(entry.references.end(), more.references.begin(),
+                            more.references.end());
   }
 }
 
 std::optional<Source> KeeperCatalog::find_tail(const Keeper& keeper, std::uint64_t address,
                                                std::uint32_t length) {
   absl::MutexLock lock(&mutex_);
-  for (const Reference& reference : entry_for(keeper).references) {
+  const Entry& entry = entry_for(keeper);
+  if (entry.kind != keeper.kind) return std::nullopt;
+  for (const Reference& reference : entry.references) {
     auto source = tail_block(reference, address - keeper.address, length);
     if (!source) continue;
     source->extent_address = keeper.address;

@@ -4,7 +4,6 @@
 #include <absl/container/flat_hash_map.h>
 
 #include <algorithm>
-#include <tuple>
 #include <utility>
 
 #include "skep/dedupe/limits.h"
@@ -12,11 +11,8 @@
 namespace skep::dedupe {
 namespace {
 
-using index::Fingerprint;
 using index::kNoFingerprint;
 
-// A run from the cache at least this long is not worth asking the table for a longer one.
-constexpr std::uint32_t kGoodRun = 8;
 // Settled extents that cover all but so much of what they cover are enough.
 constexpr double kSettledEnough = 0.25;
 // An extent whose dead space is not known yet may copy less than it seems: it is looked at when it
@@ -30,62 +26,70 @@ constexpr std::uint64_t kSwapMargin = 16;
 
 }  // namespace
 
-MatchStage::MatchStage(btrfs::Filesystem& fs, const index::Fingerprinter& fingerprinter,
-                       index::Table& table, Roles& roles, Counters& counters,
-                       const Options& options, Window window)
-    : fingerprinter_(fingerprinter),
-      table_(table),
-      cache_(fs, fingerprinter),
-      roles_(roles),
-      counters_(counters),
-      options_(options),
+MatchStage::MatchStage(const Parts& parts, PassKind pass, Window window)
+    : p_(parts),
+      pass_(pass),
       window_(window),
-      block_(fs.info().block_size) {}
+      block_(parts.fs.info().block_size),
+      finder_({parts.fs, parts.fingerprinter, parts.table, parts.contents, parts.loader,
+               parts.roles, parts.counters}) {}
 
 void MatchStage::run(Batch& batch) {
-  const Stopwatch watch(counters_.nanos_match);
-  if (changes_.exchange(false)) cache_.expect_changes();
-  const std::uint64_t loaded_before = cache_.windows_loaded();
+  const Stopwatch watch(p_.counters.nanos_match);
+  index::LocalityCache& cache = finder_.cache();
+  if (changes_.exchange(false)) cache.expect_changes();
+  const std::uint64_t loaded_before = cache.windows_loaded();
   auto extents = std::exchange(batch.fingerprinted, {});
   for (auto& extent : extents) {
     position_ = {batch.tier, extent.extent.address};
     take_up(std::move(extent), batch, true);
   }
-  counters_.windows_loaded += cache_.windows_loaded() - loaded_before;
+  p_.counters.windows_loaded += cache.windows_loaded() - loaded_before;
 }
 
 void MatchStage::take_up(FingerprintedExtent extent, Batch& batch, bool may_swap) {
-  if (roles_.going(extent.extent.address)) return;  // swapped, by an extent of the same revisit
-  if (roles_.is_keeper(extent.extent.address)) {
+  const std::uint64_t address = extent.extent.address;
+  if (p_.roles.going(address)) return;  // swapped, by an extent of the same revisit
+  if (p_.roles.is_keeper(address)) {
     // It has references that nobody can name before the next commit.
-    if (roles_.defer(extent.extent.address, extent.extent.length)) return;
-    count_scanned(extent.extent);
-    batch.left.push_back({extent.extent, Verdict::kKeeper});
+    if (!p_.roles.defer(address, extent.extent.length)) {
+      leave(extent.extent, Verdict::kKeeper, batch);
+    }
     return;
   }
-  count_scanned(extent.extent);
   Match match = this->match(std::move(extent));
   match.verdict = decide(match);
   const std::vector<FingerprintedExtent> smaller =
       may_swap && !match.runs.empty() ? to_swap(match) : std::vector<FingerprintedExtent>();
   if (match.verdict == Verdict::kFreed && smaller.empty()) {
+    count_scanned(match.victim.extent);
     commit_victim(match);
     batch.matches.push_back(std::move(match));
     return;
   }
   if (!match.runs.empty()) ensure_in_table(match.victim);
-  batch.left.push_back({match.victim.extent, smaller.empty() ? match.verdict : Verdict::kKeeper});
+  leave(match.victim.extent, smaller.empty() ? match.verdict : Verdict::kKeeper, batch);
   stays_ = match.victim.extent.address;
   for (const auto& swapped : smaller) {
-    ++counters_.role_swaps;
+    ++p_.counters.role_swaps;
     take_up(swapped, batch, false);
   }
   stays_ = 0;
 }
 
+// What stays, with the reason. Of an extent that two passes look at, one of them speaks: the deep one
+// for those that are read, the quick one for all others.
+void MatchStage::leave(const btrfs::Extent& extent, Verdict verdict, Batch& batch) {
+  const bool later = pass_ == PassKind::kQuick && verdict == Verdict::kCompressed &&
+                     p_.options.depth == Depth::kDeep;
+  if (later || pass_ == PassKind::kDeepPlain) return;
+  count_scanned(extent);
+  batch.left.push_back({extent, verdict});
+}
+
 void MatchStage::count_scanned(const btrfs::Extent& extent) {
-  ++counters_.extents_scanned;
-  counters_.bytes_scanned += extent.length;
+  ++p_.counters.extents_scanned;
+  p_.counters.bytes_scanned += extent.length;
 }
 
 // The extents that shall go in the place of `match.victim`, which then stays; empty for no swap.
@@ -105,198 +109,127 @@ std::vector<FingerprintedExtent> MatchStage::to_swap(const Match& match) {
 Match MatchStage::match(FingerprintedExtent victim) {
   Match out;
   out.victim = std::move(victim);
-  const auto& blocks = out.victim.blocks;
-  const auto count = static_cast<std::uint32_t>(blocks.size());
-  used_keeper_ = 0;
-  window_loads_ = 16 + count / 4;
-  counters_.fingerprints += count;
-  find_runs(out.victim, 0, count, true, out.runs);
-  out.zero_blocks = count_zeros(out);
-  std::uint64_t shared = out.zero_blocks;
-  for (const Run& run : out.runs) shared += run.blocks;
-  if (static_cast<double>(count - shared) <= kSettledEnough * static_cast<double>(shared)) {
-    return out;
-  }
-  // The gaps, from anybody.
-  std::vector<Run> more;
-  std::uint32_t at = 0;
-  for (const Run& run : out.runs) {
-    find_runs(out.victim, at, run.first, false, more);
-    at = run.first + run.blocks;
-  }
-  find_runs(out.victim, at, count, false, more);
-  for (const Run& run : more) out.staying_frees_blocks += run.blocks;
-  out.runs.insert(out.runs.end(), more.begin(), more.end());
-  std::sort(out.runs.begin(), out.runs.end(),
-            [](const Run& a, const Run& b) { return a.first < b.first; });
-  out.zero_blocks = count_zeros(out);
-  // One that would go for its zeros alone does not stay for the sake of others.
-  const auto zeros =
-      static_cast<double>(std::count(blocks.begin(), blocks.end(), fingerprinter_.zero()));
-  if (fingerprinter_.zero() != kNoFingerprint &&
-      static_cast<double>(count) - zeros <= options_.max_copy_ratio * zeros) {
-    out.staying_frees_blocks = 0;
+  p_.counters.fingerprints += out.victim.blocks.size();
+  finder_.begin(out.victim);
+  if (out.victim.compressed() && pass_ == PassKind::kQuick) {
+    match_alike(out);
+  } else {
+    match_blocks(out);
   }
   return out;
 }
 
-void MatchStage::find_runs(const FingerprintedExtent& victim, std::uint32_t first,
-                           std::uint32_t end, bool settled_only, std::vector<Run>& out) {
-  settled_only_ = settled_only;
-  for (std::uint32_t at = first, covered = first; at < end;) {
-    const Fingerprint fingerprint = victim.blocks[at];
-    if (fingerprint == kNoFingerprint || fingerprint == fingerprinter_.zero()) {
-      ++at;
-      continue;
-    }
-    const Candidate best = longest_run(victim, at, covered, end);
-    if (best.run.blocks == 0) {
-      ++at;
-      continue;
-    }
-    out.push_back(best.run);
-    used_keeper_ = best.run.keeper.address;
-    at = covered = best.run.first + best.run.blocks;
+void MatchStage::match_alike(Match& match) {
+  auto run = finder_.find_alike(match.victim, [&](const Keeper& keeper, std::uint64_t generation) {
+    return settled(keeper, generation);
+  });
+  if (run) match.runs.push_back(*run);
+}
+
+void MatchStage::match_blocks(Match& match) {
+  const auto count = static_cast<std::uint32_t>(match.victim.blocks.size());
+  finder_.find(
+      match.victim, 0, count,
+      [&](const Keeper& keeper, std::uint64_t generation) { return settled(keeper, generation); },
+      match.runs);
+  match.zero_blocks = count_zeros(match);
+  std::uint64_t shared = match.zero_blocks;
+  for (const Run& run : match.runs) shared += run.blocks;
+  if (static_cast<double>(count - shared) <= kSettledEnough * static_cast<double>(shared)) return;
+  find_more(match);
+  // One that would go for its zeros alone does not stay for the sake of others.
+  const auto& blocks = match.victim.blocks;
+  const auto zeros = static_cast<double>(std::count_if(
+      blocks.begin(), blocks.end(), [&](auto f) { return p_.fingerprinter.is_zero(f); }));
+  if (static_cast<double>(count) - zeros <= p_.options.max_copy_ratio * zeros) {
+    match.staying_frees_bytes = 0;
   }
+}
+
+// The gaps, from anybody.
+void MatchStage::find_more(Match& match) {
+  const auto anybody = [](const Keeper&, std::uint64_t) { return true; };
+  std::vector<Run> more;
+  std::uint32_t at = 0;
+  for (const Run& run : match.runs) {
+    finder_.find(match.victim, at, run.first, anybody, more);
+    at = run.first + run.blocks;
+  }
+  finder_.find(match.victim, at, static_cast<std::uint32_t>(match.victim.blocks.size()), anybody,
+               more);
+  for (const Run& run : more) {
+    match.staying_frees_bytes += run.keeper.disk_bytes(run.blocks * block_);
+  }
+  match.runs.insert(match.runs.end(), more.begin(), more.end());
+  std::sort(match.runs.begin(), match.runs.end(),
+            [](const Run& a, const Run& b) { return a.first < b.first; });
+  match.zero_blocks = count_zeros(match);
 }
 
 // Blocks of zeros outside the runs.
 std::uint32_t MatchStage::count_zeros(const Match& match) const {
-  const Fingerprint zero = fingerprinter_.zero();
-  if (zero == kNoFingerprint) return 0;
+  const auto is_zero = [&](index::Fingerprint f) { return p_.fingerprinter.is_zero(f); };
   const auto& blocks = match.victim.blocks;
-  auto zeros = std::count(blocks.begin(), blocks.end(), zero);
+  auto zeros = std::count_if(blocks.begin(), blocks.end(), is_zero);
   for (const Run& run : match.runs) {
     const auto begin = blocks.begin() + run.first;
-    zeros -= std::count(begin, begin + run.blocks, zero);
+    zeros -= std::count_if(begin, begin + run.blocks, is_zero);
   }
   return static_cast<std::uint32_t>(zeros);
 }
 
-MatchStage::Candidate MatchStage::longest_run(const FingerprintedExtent& victim, std::uint32_t at,
-                                              std::uint32_t covered, std::uint32_t end) {
-  Candidate best;
-  const Fingerprint fingerprint = victim.blocks[at];
-  std::size_t left = limits::kCandidates;
-  cache_.find(fingerprint, [&](std::uint64_t address) {
-    // An extent's own blocks are in the cache as often as not; they cost no candidate.
-    if (address - victim.extent.address < victim.extent.length) return true;
-    consider(victim, at, covered, end, address, best);
-    return --left > 0;
-  });
-  if (best.run.blocks >= kGoodRun) {
-    ++counters_.cache_hits;
-    return best;
-  }
-  const std::uint32_t from_cache = best.run.blocks;
-  for (const std::uint64_t address : table_.find(fingerprint)) {
-    if (address - victim.extent.address < victim.extent.length) continue;
-    if (!consider(victim, at, covered, end, address, best)) {
-      table_.erase(fingerprint, address);
-      ++counters_.table_stale;
-    }
-  }
-  if (best.run.blocks > from_cache) {
-    ++counters_.table_hits;
-    table_.promote(fingerprint, best.run.source + (at - best.run.first) * block_);
-  } else if (best.run.blocks != 0) {
-    ++counters_.cache_hits;
-  }
-  return best;
-}
-
-// False when `address` does not hold that content (any more).
-bool MatchStage::consider(const FingerprintedExtent& victim, std::uint32_t at,
-                          std::uint32_t covered, std::uint32_t end, std::uint64_t address,
-                          Candidate& best) {
-  if (!cache_.loaded(address)) {
-    if (window_loads_ == 0) return true;
-    --window_loads_;
-  }
-  if (cache_.fresh_at(address) != victim.blocks[at]) return false;
-  const btrfs::Extent* found = cache_.extent_at(address);
-  if (found == nullptr) return false;
-  if (roles_.going(found->address) || (settled_only_ && !settled(*found))) return true;
-  const Keeper keeper{found->address, found->length};
-  Candidate candidate;
-  candidate.refs = found->refs;
-  candidate.in_use = found->address == used_keeper_ || roles_.is_keeper(found->address);
-  candidate.run = extend(victim, at, covered, end, address, keeper);
-  const auto rank = [](const Candidate& c) {
-    // A crowded keeper costs more to resolve than a second copy of it is worth.
-    const bool crowded = c.refs > limits::kKeeperCrowded;
-    return std::tuple(c.run.blocks != 0 && !crowded, c.run.blocks, c.in_use, ~c.refs);
-  };
-  if (candidate.run.blocks != 0 && rank(candidate) > rank(best)) best = candidate;
-  return true;
-}
-
-Run MatchStage::extend(const FingerprintedExtent& victim, std::uint32_t at, std::uint32_t covered,
-                       std::uint32_t limit, std::uint64_t address, const Keeper& keeper) {
-  const auto& blocks = victim.blocks;
-  const std::uint64_t keeper_end = keeper.address + keeper.length;
-  std::uint32_t first = at, end = at + 1;
-  while (end < limit && address + (end - at) * block_ < keeper_end &&
-         blocks[end] != kNoFingerprint && cache_.at(address + (end - at) * block_) == blocks[end]) {
-    ++end;
-  }
-  while (first > covered && address - (at - first) * block_ > keeper.address &&
-         blocks[first - 1] != kNoFingerprint &&
-         cache_.at(address - (at - first + 1) * block_) == blocks[first - 1]) {
-    --first;
-  }
-  Run run{first, end - first, address - (at - first) * block_, keeper};
-  trim_zeros(victim, run);
-  return run;
-}
-
-// Zeros inside a run stay in it, one range for all; at its ends they are better as holes.
-void MatchStage::trim_zeros(const FingerprintedExtent& victim, Run& run) const {
-  const Fingerprint zero = fingerprinter_.zero();
-  while (run.blocks != 0 && victim.blocks[run.first + run.blocks - 1] == zero) --run.blocks;
-  while (run.blocks != 0 && victim.blocks[run.first] == zero) {
-    ++run.first;
-    --run.blocks;
-    run.source += block_;
-  }
-}
-
-bool MatchStage::settled(const btrfs::Extent& keeper) const {
-  return !window_.contains(keeper.generation) ||
-         position_.has_passed(keeper.address, keeper.length) || keeper.address == stays_ ||
-         roles_.is_keeper(keeper.address);
+// In a deep pass every keeper that is read counts: it is compressed, and to be preferred.
+bool MatchStage::settled(const Keeper& keeper, std::uint64_t generation) const {
+  if (pass_ == PassKind::kDeepPlain && keeper.kind.compression != 0) return true;
+  return !window_.contains(generation) ||
+         position_.has_passed(keeper.address, keeper.disk_length) || keeper.address == stays_ ||
+         p_.roles.is_keeper(keeper.address);
 }
 
 Verdict MatchStage::decide(const Match& match) const {
   const auto& blocks = match.victim.blocks;
   if (blocks.empty()) return Verdict::kNoChecksum;
+  if (match.victim.compressed() && pass_ == PassKind::kQuick && match.runs.empty()) {
+    return Verdict::kCompressed;
+  }
   std::uint64_t shared = match.zero_blocks;
   for (const Run& run : match.runs) shared += run.blocks;
   // A lone block or two of a long extent are more likely strangers with an equal checksum.
   if (shared <= blocks.size() / kNextToNothing) return Verdict::kUnique;
   const bool covered = blocks.size() - shared <= blocks.size() / kSwapMargin;
-  if (covered && !going_frees_more(shared, match.staying_frees_blocks)) return Verdict::kKeeper;
+  if (covered && !going_frees_more(match.victim.disk_bytes(shared), match.staying_frees_bytes)) {
+    return Verdict::kKeeper;
+  }
   const double copied = static_cast<double>(blocks.size() - shared);
-  const double most = options_.max_copy_ratio * kDeadSpaceHope * static_cast<double>(shared);
+  const double most = p_.options.max_copy_ratio * kDeadSpaceHope * static_cast<double>(shared);
   if (copied > most) return Verdict::kCopyRatio;
   return Verdict::kFreed;
 }
 
 void MatchStage::commit_victim(Match& match) {
-  const auto& [extent, blocks] = match.victim;
-  roles_.set_going(extent.address);
-  cache_.forget(extent.address, extent.length);
-  for (std::size_t i = 0; i < blocks.size(); ++i) {
-    if (blocks[i] != kNoFingerprint) table_.erase(blocks[i], extent.address + i * block_);
+  const FingerprintedExtent& victim = match.victim;
+  const std::uint64_t address = victim.extent.address;
+  p_.roles.set_going(address);
+  finder_.cache().forget(address, victim.extent.length);
+  p_.contents.forget(address, victim.blocks.size() * block_);
+  for (std::size_t i = 0; i < victim.blocks.size(); ++i) {
+    if (victim.blocks[i] != kNoFingerprint) {
+      p_.table.erase(victim.blocks[i], victim.cell_address(i, block_));
+    }
+  }
+  for (std::size_t i = 0; i < victim.stored.size(); ++i) {
+    p_.table.erase(victim.stored[i], address + i * block_);
   }
   for (const Run& run : match.runs) match.keepers.push_back(run.keeper.address);
   std::sort(match.keepers.begin(), match.keepers.end());
   match.keepers.erase(std::unique(match.keepers.begin(), match.keepers.end()), match.keepers.end());
-  for (const std::uint64_t keeper : match.keepers) roles_.pin(keeper);
+  for (const std::uint64_t keeper : match.keepers) p_.roles.pin(keeper);
 }
 
 // Settled extents of which `match.victim` holds every block but a sixteenth.
 std::vector<FingerprintedExtent> MatchStage::covered_whole(const Match& match) {
+  // Compressed extents have no smaller ones that they cover; and they are what shall stay.
+  if (match.victim.compressed()) return {};
   absl::flat_hash_map<std::uint64_t, std::uint64_t> covered;
   for (const Run& run : match.runs) covered[run.keeper.address] += run.blocks;
   std::vector<FingerprintedExtent> out;
@@ -304,17 +237,22 @@ std::vector<FingerprintedExtent> MatchStage::covered_whole(const Match& match) {
     const Keeper& keeper = run.keeper;
     auto it = covered.find(keeper.address);
     if (it == covered.end()) continue;  // taken already
+    if (keeper.kind != btrfs::ExtentKind{}) continue;
     const std::uint64_t keeper_blocks = keeper.length / block_;
     const bool whole = it->second >= keeper_blocks - keeper_blocks / 16;
     covered.erase(it);
     if (!whole || keeper.length >= match.victim.extent.length) continue;
     if (out.size() >= limits::kSwaps) continue;
-    const btrfs::Extent* extent = cache_.extent_at(keeper.address);
+    const btrfs::Extent* extent = finder_.cache().extent_at(keeper.address);
     // Those that the crawl has yet to meet come by themselves.
-    if (extent == nullptr || extent->address != keeper.address || !settled(*extent)) continue;
-    FingerprintedExtent swapped{*extent, {}};
+    if (extent == nullptr || extent->address != keeper.address || !settled(keeper, extent->generation)) {
+      continue;
+    }
+    FingerprintedExtent swapped;
+    swapped.extent = *extent;
+    swapped.read = match.victim.read;
     for (std::uint64_t i = 0; i < keeper_blocks; ++i) {
-      swapped.blocks.push_back(cache_.at(keeper.address + i * block_));
+      swapped.blocks.push_back(finder_.at(keeper, keeper.address + i * block_));
     }
     out.push_back(std::move(swapped));
   }
@@ -323,8 +261,8 @@ std::vector<FingerprintedExtent> MatchStage::covered_whole(const Match& match) {
 
 void MatchStage::ensure_in_table(const FingerprintedExtent& extent) {
   for (std::size_t i = 0; i < extent.blocks.size(); ++i) {
-    if (extent.blocks[i] == fingerprinter_.zero()) continue;
-    table_.insert(extent.blocks[i], extent.extent.address + i * block_);
+    if (p_.fingerprinter.is_zero(extent.blocks[i])) continue;
+    p_.table.insert(extent.blocks[i], extent.cell_address(i, block_));
   }
 }
 

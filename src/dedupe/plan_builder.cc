@@ -9,13 +9,14 @@ namespace skep::dedupe {
 
 PlanBuilder::PlanBuilder(const Match& match, const std::vector<Reference>& references,
                          KeeperCatalog& catalog, Roles& roles, const index::Table& table,
-                         index::Fingerprint zero, std::uint64_t block, std::uint64_t min_run_bytes)
+                         const index::Fingerprinter& fingerprinter, std::uint64_t block,
+                         std::uint64_t min_run_bytes)
     : match_(match),
       references_(references),
       catalog_(catalog),
       roles_(roles),
       table_(table),
-      zero_(zero),
+      fingerprinter_(fingerprinter),
       block_(block),
       min_run_bytes_(min_run_bytes),
       sources_(match.victim.blocks.size()),
@@ -74,9 +75,8 @@ void PlanBuilder::source_runs() {
 }
 
 void PlanBuilder::source_zeros() {
-  if (zero_ == index::kNoFingerprint) return;
   for (std::size_t i = 0; i < sources_.size(); ++i) {
-    if (match_.victim.blocks[i] == zero_ && !sources_[i].set) {
+    if (fingerprinter_.is_zero(match_.victim.blocks[i]) && !sources_[i].set) {
       sources_[i] = {true, SourceKind::kZero, {}, 0};
     }
   }
@@ -102,7 +102,14 @@ void PlanBuilder::copy_rest(ReplacementPlan& plan) {
       copied += block_;
     }
   }
-  plan.copied_bytes += copied;
+  plan.copied_bytes += copies_on_disk(copied);
+}
+
+// A part is taken to compress as well as the whole did.
+std::uint64_t PlanBuilder::copies_on_disk(std::uint64_t content_bytes) const {
+  if (!match_.victim.compressed()) return content_bytes;
+  const std::uint64_t bytes = match_.victim.disk_bytes(content_bytes / block_);
+  return std::min(content_bytes, (bytes + block_ - 1) / block_ * block_);
 }
 
 bool PlanBuilder::is_own(const Source& source) const {
@@ -185,6 +192,7 @@ void PlanBuilder::share_reference(const Reference& reference, const Span& span,
 
 bool PlanBuilder::build(ReplacementPlan& plan) {
   plan.victim = match_.victim.extent;
+  plan.kind = match_.victim.kind;
   Span span;
   for (const Reference& reference : references_) {
     if (!span_of(reference, span)) return false;
@@ -192,11 +200,13 @@ bool PlanBuilder::build(ReplacementPlan& plan) {
   find_needed();
   source_runs();
   source_zeros();
+  std::uint64_t zero_blocks = 0;
   for (std::size_t i = 0; i < sources_.size(); ++i) {
     if (!sources_[i].set || !needed_[i]) continue;
     ++shared_blocks_;
-    if (sources_[i].kind == SourceKind::kZero) plan.zero_bytes += block_;
+    if (sources_[i].kind == SourceKind::kZero) ++zero_blocks;
   }
+  plan.zero_bytes = match_.victim.disk_bytes(zero_blocks);
   copy_rest(plan);
   for (const Reference& reference : references_) {
     span_of(reference, span);
@@ -205,7 +215,7 @@ bool PlanBuilder::build(ReplacementPlan& plan) {
   for (const Tail& tail : tails_) {
     if (tail.source.kind == SourceKind::kFile) ++shared_blocks_;
   }
-  plan.duplicate_bytes = shared_blocks_ * block_;
+  plan.duplicate_bytes = match_.victim.disk_bytes(shared_blocks_);
   plan.fragments = plan.shares.size() - std::min(plan.shares.size(), references_.size());
   return true;
 }

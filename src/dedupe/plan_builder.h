@@ -17,8 +17,8 @@ class PlanBuilder {
  public:
   // All borrowed for the builder's life.
   PlanBuilder(const Match& match, const std::vector<Reference>& references, KeeperCatalog& catalog,
-              Roles& roles, const index::Table& table, index::Fingerprint zero, std::uint64_t block,
-              std::uint64_t min_run_bytes);
+              Roles& roles, const index::Table& table, const index::Fingerprinter& fingerprinter,
+              std::uint64_t block, std::uint64_t min_run_bytes);
 
   // False when a reference cannot be replaced at all (it lies past the end of its file).
   bool build(ReplacementPlan& plan);
@@ -54,6 +54,7 @@ class PlanBuilder {
   void source_runs();
   void source_zeros();
   void copy_rest(ReplacementPlan& plan);
+  std::uint64_t copies_on_disk(std::uint64_t content_bytes) const;
   const Tail& tail_for(const Reference& reference, std::uint32_t block, std::uint32_t length,
                        ReplacementPlan& plan);
   bool is_own(const Source& source) const;
@@ -65,7 +66,7 @@ class PlanBuilder {
   KeeperCatalog& catalog_;
   Roles& roles_;
   const index::Table& table_;
-  const index::Fingerprint zero_;
+  const index::Fingerprinter& fingerprinter_;
   const std::uint64_t block_;
   const std::uint64_t min_run_bytes_;
   std::vector<BlockSource> sources_;

@@ -36,32 +36,87 @@ absl::Status PlanStage::run(Batch& batch) {
 // Undoes what the match stage committed: the extent stays and can be a keeper.
 void PlanStage::refuse(const Match& match, const std::vector<Reference>& references,
                        Verdict verdict, Batch& batch) {
-  const auto& [extent, blocks] = match.victim;
+  const FingerprintedExtent& victim = match.victim;
+  const btrfs::Extent& extent = victim.extent;
   for (const std::uint64_t keeper : match.keepers) p_.roles.unpin(keeper);
   p_.roles.clear_going(extent.address);
   spdlog::debug("extent {:#x} (+{}): left, {}", extent.address, extent.length, name_of(verdict));
   batch.left.push_back({extent, verdict});
   // Extents that can never be read as a source are not worth their cells.
   if (verdict == Verdict::kCompressed || verdict == Verdict::kNodatasum) return;
-  for (std::size_t i = 0; i < blocks.size(); ++i) {
-    if (blocks[i] == p_.fingerprinter.zero()) continue;
-    p_.table.insert(blocks[i], extent.address + i * block_);
+  for (std::size_t i = 0; i < victim.blocks.size(); ++i) {
+    if (p_.fingerprinter.is_zero(victim.blocks[i])) continue;
+    p_.table.insert(victim.blocks[i], victim.cell_address(i, block_));
   }
+  for (std::size_t i = 0; i < victim.stored.size(); ++i) {
+    p_.table.insert(victim.stored[i], extent.address + i * block_);
+  }
+  const bool was_read =
+      victim.read && std::any_of(victim.blocks.begin(), victim.blocks.end(),
+                                 [](auto f) { return f != index::kNoFingerprint; });
+  if (was_read) {
+    p_.contents.insert({extent.address, extent.length, victim.blocks.size() * block_,
+                        extent.generation, extent.refs, victim.kind},
+                       0, victim.blocks);
+  }
+  remember_tails(victim, references);
+  p_.kept();
+}
+
+void PlanStage::remember_tails(const FingerprintedExtent& victim,
+                               const std::vector<Reference>& references) {
+  const btrfs::Extent& extent = victim.extent;
   for (const Reference& reference : references) {
     const std::uint64_t in_file = reference.file_size - reference.file_offset;
     if (reference.file_size <= reference.file_offset || in_file >= reference.length) continue;
     const std::uint64_t at = (reference.extent_offset + in_file) / block_;
     const auto tail = static_cast<std::uint32_t>(in_file % block_);
-    if (tail == 0 || at >= blocks.size()) continue;
+    if (tail == 0 || at >= victim.blocks.size()) continue;
     const std::uint64_t address = extent.address + at * block_;
-    p_.table.insert(index::tail_fingerprint(blocks[at], tail), address);
+    p_.table.insert(index::tail_fingerprint(victim.blocks[at], tail), address);
     Reference of_block = reference;
     of_block.file_offset = reference.file_size - tail;
     of_block.extent_offset = at * block_;
     of_block.length = block_;
     p_.catalog.add({address, extent.address, of_block});
   }
-  p_.kept();
+}
+
+// Reads both: one failed compare, and no plan that fails because of it.
+bool PlanStage::is_stranger(const Run& run, const Reference& reference) {
+  const auto source = p_.catalog.find(run.keeper, run.source, block_);
+  if (!source) return false;  // the plan will find out
+  std::vector<std::byte> a(block_), b(block_);
+  const auto read = [&](btrfs::FileKey key, std::uint64_t offset, std::vector<std::byte>& out) {
+    auto file = p_.fs.open(key);
+    if (!file.ok()) return false;
+    auto got = (*file)->read(offset, out);
+    return got.ok() && *got == out.size();
+  };
+  const std::uint64_t offset = reference.file_offset + run.first * block_ - reference.extent_offset;
+  if (!read(source->file, source->offset, a) || !read(reference.file, offset, b)) return false;
+  ++p_.counters.lone_read;
+  p_.counters.bytes_read_asked += 2 * block_;
+  return a != b;
+}
+
+void PlanStage::drop_strangers(Match& match, const std::vector<Reference>& references) {
+  if (p_.fingerprinter.bits() > 32) return;
+  const bool any =
+      std::any_of(match.runs.begin(), match.runs.end(), [](const Run& run) { return run.lone; });
+  const double strangers = static_cast<double>(p_.table.usage().cells) / 4294967296.0;
+  if (!any || strangers < limits::kStrangersFrequent) return;
+  std::erase_if(match.runs, [&](const Run& run) {
+    if (!run.lone) return false;
+    const auto holds = [&](const Reference& r) {
+      const std::uint64_t at = run.first * block_;
+      return at >= r.extent_offset && at + block_ <= r.extent_offset + r.length;
+    };
+    const auto reference = std::find_if(references.begin(), references.end(), holds);
+    if (reference == references.end() || !is_stranger(run, *reference)) return false;
+    ++p_.counters.lone_strangers;
+    return true;
+  });
 }
 
 // A keeper whose dead space holds what the victim needs is the better victim: this one holds all
@@ -86,9 +141,17 @@ std::optional<PlanStage::Draft> PlanStage::draft(Match match, Batch& batch) {
     refuse(match, resolved.references, resolved.verdict, batch);
     return std::nullopt;
   }
+  if (resolved.kind != match.victim.kind) {
+    // The fingerprint stage could not tell, or the user did not ask for those without checksums.
+    const bool nodatasum = resolved.kind.nodatasum != match.victim.kind.nodatasum;
+    refuse(match, resolved.references, nodatasum ? Verdict::kNodatasum : Verdict::kCompressed,
+           batch);
+    return std::nullopt;
+  }
+  drop_strangers(match, resolved.references);
   Draft out;
   PlanBuilder builder(match, resolved.references, p_.catalog, p_.roles, p_.table,
-                      p_.fingerprinter.zero(), block_, p_.options.min_run_bytes);
+                      p_.fingerprinter, block_, p_.options.min_run_bytes);
   const bool built = builder.build(out.plan);
   match.keepers.insert(match.keepers.end(), builder.pinned().begin(), builder.pinned().end());
   if (!built) {
@@ -109,7 +172,7 @@ std::optional<PlanStage::Draft> PlanStage::draft(Match match, Batch& batch) {
     return std::nullopt;
   }
   out.gain_bytes = length - copied;
-  if (!going_frees_more(out.gain_bytes, match.staying_frees_blocks * block_)) {
+  if (!going_frees_more(out.gain_bytes, match.staying_frees_bytes)) {
     refuse(match, resolved.references, Verdict::kKeeper, batch);
     return std::nullopt;
   }

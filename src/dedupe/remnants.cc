@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "remnants.h"
 
+#include <absl/container/flat_hash_set.h>
+
 #include <algorithm>
 #include <cerrno>
 
@@ -24,7 +26,7 @@ absl::Status read_exactly(btrfs::Filesystem& fs, const Copy& from, std::span<std
 
 absl::Status Remnants::ensure(std::shared_ptr<btrfs::TemporaryFile>& file) {
   if (file != nullptr) return absl::OkStatus();
-  auto created = fs_.create_temporary();
+  auto created = fs_.create_temporary(kind_);
   if (!created.ok()) return created.status();
   file = *std::move(created);
   return absl::OkStatus();
@@ -68,20 +70,27 @@ absl::Status Remnants::end_at_tail(std::uint64_t number) {
   return tails_->truncate(tail_offset(number) + tail_lengths_[number]);
 }
 
-std::vector<Remnants::Place> Remnants::places(btrfs::TemporaryFile& file, std::uint64_t blocks) {
-  std::vector<Place> out(blocks);
+Remnants::Layout Remnants::layout(btrfs::TemporaryFile& file, std::uint64_t blocks) {
+  Layout out;
+  out.places.resize(blocks);
   auto map = fs_.file_map(file.key(), 0, blocks * block_);
-  if (!map.ok()) return out;
-  for (const auto& item : map->extents) {
-    // A copy that btrfs compressed has no address for each block.
-    if (item.compression != 0 || item.extent_address == 0) continue;
-    for (std::uint64_t at = 0; at < item.length; at += block_) {
-      const std::uint64_t index = (item.file_offset + at) / block_;
-      if (index < blocks) {
-        out[index] = {item.extent_address + item.extent_offset + at, item.extent_address};
+  std::uint64_t known_bytes = 0;
+  absl::flat_hash_set<std::uint64_t> seen;
+  if (map.ok()) {
+    for (const auto& item : map->extents) {
+      if (item.extent_address == 0) continue;
+      known_bytes += item.length;
+      if (seen.insert(item.extent_address).second) out.disk_bytes += item.extent_length;
+      for (std::uint64_t at = 0; at < item.length; at += block_) {
+        const std::uint64_t index = (item.file_offset + at) / block_;
+        if (index >= blocks) continue;
+        out.places[index] = {item.extent_address + item.extent_offset + at, item.extent_address,
+                             item.compression != 0};
       }
     }
   }
+  // What has no extent yet will have one.
+  out.disk_bytes += blocks * block_ - std::min(known_bytes, blocks * block_);
   return out;
 }
 

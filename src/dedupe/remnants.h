@@ -16,7 +16,9 @@ namespace skep::dedupe {
 
 class Remnants {
  public:
-  explicit Remnants(btrfs::Filesystem& fs) : fs_(fs), block_(fs.info().block_size) {}
+  // Copies are stored as `kind` says.
+  Remnants(btrfs::Filesystem& fs, btrfs::ExtentKind kind)
+      : fs_(fs), kind_(kind), block_(fs.info().block_size) {}
 
   // Appends the copies of a plan to the file of whole blocks; returns where they begin in it.
   absl::StatusOr<std::uint64_t> append(const std::vector<Copy>& copies);
@@ -32,16 +34,23 @@ class Remnants {
   std::uint64_t tail_offset(std::uint64_t number) const { return number * block_; }
 
   struct Place {
-    std::uint64_t address = 0;  // 0: not known
+    std::uint64_t address = 0;  // the extent's plus the offset in its content; 0: not known
     std::uint64_t extent_address = 0;
+    bool compressed = false;
   };
-  // Where each block of a temporary file lies, once a range of it was shared.
-  std::vector<Place> places(btrfs::TemporaryFile& file, std::uint64_t blocks);
+  // Where each block of a temporary file lies, once a range of it was shared, and what all of them
+  // take on disk: less than their length where they were compressed.
+  struct Layout {
+    std::vector<Place> places;
+    std::uint64_t disk_bytes = 0;
+  };
+  Layout layout(btrfs::TemporaryFile& file, std::uint64_t blocks);
 
  private:
   absl::Status ensure(std::shared_ptr<btrfs::TemporaryFile>& file);
 
   btrfs::Filesystem& fs_;
+  const btrfs::ExtentKind kind_;
   const std::uint64_t block_;
   std::shared_ptr<btrfs::TemporaryFile> blocks_, tails_;
   std::uint64_t blocks_end_ = 0;

@@ -9,38 +9,57 @@
 namespace skep::dedupe {
 namespace {
 
-// A compressed extent is at most this long when unpacked (kernel: BTRFS_MAX_UNCOMPRESSED).
-constexpr std::uint64_t kMaxUncompressed = 128 << 10;
 // Answers of LOGICAL_INO in one file that lie closer than this are looked up together.
 constexpr std::uint64_t kNear = 4ULL << 20;
 
 Verdict judge(const btrfs::FileExtent& item) {
   if (item.encoded) return Verdict::kEncoded;
-  if (item.compression != 0) return Verdict::kCompressed;
   if (item.type == btrfs::FileExtentType::kPrealloc) return Verdict::kPreallocated;
   return Verdict::kFreed;
 }
 
 Verdict judge(const btrfs::Inode& inode) {
-  if (inode.flags & btrfs::kInodeImmutable) return Verdict::kImmutable;
-  if (inode.flags & (btrfs::kInodeNodatasum | btrfs::kInodeNodatacow)) return Verdict::kNodatasum;
-  return Verdict::kFreed;
+  return inode.flags & btrfs::kInodeImmutable ? Verdict::kImmutable : Verdict::kFreed;
+}
+
+// False, and nothing merged, when one has checksums and the other has not.
+bool merge(Resolved from, Resolved& into) {
+  if (from.references.empty()) return true;
+  if (into.references.empty()) {
+    into.kind = from.kind;
+    into.content_length = from.content_length;
+  }
+  if (into.kind != from.kind) return false;
+  into.references.insert(into.references.end(), from.references.begin(), from.references.end());
+  return true;
 }
 
 // Adds the items of `map` that use `extent`; kFreed unless the extent must be left alone.
 Verdict add(const btrfs::Extent& extent, btrfs::FileKey file, const btrfs::FileMap& map,
-            std::vector<Reference>& out) {
-  Verdict verdict = Verdict::kFreed;
+            Resolved& out) {
+  const bool nodatasum = map.inode.flags & (btrfs::kInodeNodatasum | btrfs::kInodeNodatacow);
+  // The kernel shares no extent between files with and without checksums, but flags can change.
+  const bool mixed = !out.references.empty() && out.kind.nodatasum != nodatasum;
+  Verdict verdict = mixed ? Verdict::kNodatasum : Verdict::kFreed;
   bool found = false;
   for (const auto& item : map.extents) {
     if (item.type == btrfs::FileExtentType::kInline) continue;
     if (item.extent_address != extent.address) continue;
     found = true;
     if (const Verdict v = judge(item); v != Verdict::kFreed) verdict = v;
-    out.push_back({file, item.file_offset, item.extent_offset, item.length, map.inode.size});
+    out.references.push_back(
+        {file, item.file_offset, item.extent_offset, item.length, map.inode.size});
+    out.kind = {item.compression, nodatasum};
+    out.content_length = item.content_length;
   }
   if (!found) return Verdict::kChanged;
   return verdict != Verdict::kFreed ? verdict : judge(map.inode);
+}
+
+Resolved left(Verdict verdict) {
+  Resolved out;
+  out.verdict = verdict;
+  return out;
 }
 
 // An immutable file cannot be a target, but is a fine source.
@@ -72,24 +91,24 @@ bool Resolver::needs_logical_ino(const btrfs::Extent& extent) const {
 }
 
 Resolved Resolver::resolve(const btrfs::Extent& extent) {
-  if (extent.refs > limits::kVictimReferences) return {Verdict::kTooManyReferences, {}};
+  if (extent.refs > limits::kVictimReferences) return left(Verdict::kTooManyReferences);
   return needs_logical_ino(extent) ? from_logical_ino(extent) : from_inline(extent);
 }
 
 Resolved Resolver::from_data_ref(const btrfs::Extent& extent, const btrfs::DataRef& ref) {
-  if (!btrfs::is_subvolume(ref.root)) return {Verdict::kSystem, {}};
+  if (!btrfs::is_subvolume(ref.root)) return left(Verdict::kSystem);
   const btrfs::FileKey file{ref.root, ref.inode};
   // `offset` is where the extent's first byte would be in the file; it wraps below zero when the
   // file uses only a later part.
   const std::uint64_t first = static_cast<std::int64_t>(ref.offset) < 0 ? 0 : ref.offset;
-  auto map = fs_.file_map(file, first, ref.offset + std::max(extent.length, kMaxUncompressed));
-  if (!map.ok()) return {absl::IsNotFound(map.status()) ? Verdict::kChanged : Verdict::kFailed, {}};
+  auto map = fs_.file_map(file, first, ref.offset + std::max(extent.length, btrfs::kMaxCompressedContent));
+  if (!map.ok()) return left(absl::IsNotFound(map.status()) ? Verdict::kChanged : Verdict::kFailed);
   // The file may use the extent in other places too: those have a DataRef of their own.
   std::erase_if(map->extents, [&](const auto& item) {
     return item.file_offset - item.extent_offset != ref.offset;
   });
   Resolved out;
-  out.verdict = add(extent, file, *map, out.references);
+  out.verdict = add(extent, file, *map, out);
   if (out.verdict == Verdict::kFreed && out.references.size() != ref.count) {
     out.verdict = Verdict::kChanged;
   }
@@ -101,8 +120,8 @@ Resolved Resolver::from_inline(const btrfs::Extent& extent) {
   Resolved out;
   for (const auto& ref : extent.data_refs) {
     auto one = from_data_ref(extent, ref);
-    if (one.verdict != Verdict::kFreed) return {one.verdict, {}};
-    out.references.insert(out.references.end(), one.references.begin(), one.references.end());
+    if (one.verdict != Verdict::kFreed) return left(one.verdict);
+    if (!merge(std::move(one), out)) return left(Verdict::kNodatasum);
   }
   return out;
 }
@@ -121,7 +140,7 @@ void Resolver::add_references(const btrfs::Extent& extent,
     if (!map.ok()) {
       // Gone since; so is its reference.
       if (!absl::IsNotFound(map.status())) out.verdict = Verdict::kFailed;
-    } else if (const Verdict v = add(extent, file, *map, out.references);
+    } else if (const Verdict v = add(extent, file, *map, out);
                v != Verdict::kFreed && v != Verdict::kChanged) {
       out.verdict = v;
     }
@@ -141,12 +160,12 @@ absl::StatusOr<std::vector<btrfs::LogicalRef>> Resolver::logical_ino(std::uint64
 
 Resolved Resolver::from_logical_ino(const btrfs::Extent& extent) {
   auto found = logical_ino(extent.address, false);
-  if (absl::IsResourceExhausted(found.status())) return {Verdict::kTooManyReferences, {}};
-  if (absl::IsNotFound(found.status())) return {Verdict::kUnreferenced, {}};
-  if (!found.ok()) return {Verdict::kFailed, {}};
+  if (absl::IsResourceExhausted(found.status())) return left(Verdict::kTooManyReferences);
+  if (absl::IsNotFound(found.status())) return left(Verdict::kUnreferenced);
+  if (!found.ok()) return left(Verdict::kFailed);
   if (std::any_of(found->begin(), found->end(),
                   [](const auto& ref) { return !btrfs::is_subvolume(ref.root); })) {
-    return {Verdict::kSystem, {}};
+    return left(Verdict::kSystem);
   }
   // By root, inode, offset: one look-up serves neighbours, and sharing meets leaves in order.
   std::sort(found->begin(), found->end(), [](const auto& a, const auto& b) {
@@ -160,38 +179,38 @@ Resolved Resolver::from_logical_ino(const btrfs::Extent& extent) {
   return out;
 }
 
-std::vector<Reference> Resolver::inline_references(const btrfs::Extent& extent, std::size_t limit) {
+Resolved Resolver::inline_references(const btrfs::Extent& extent, std::size_t limit) {
   ++counters_.references_inline;
-  std::vector<Reference> out;
+  Resolved out;
   for (const auto& ref : extent.data_refs) {
-    if (out.size() >= limit) break;
+    if (out.references.size() >= limit) break;
     auto one = from_data_ref(extent, ref);
-    if (!readable(one.verdict) && one.verdict != Verdict::kChanged) continue;
-    out.insert(out.end(), one.references.begin(), one.references.end());
+    if (readable(one.verdict) || one.verdict == Verdict::kChanged) merge(std::move(one), out);
   }
   return out;
 }
 
-std::vector<Reference> Resolver::references_at(const btrfs::Extent& extent, std::uint64_t address) {
-  auto found = logical_ino(address, true);
+Resolved Resolver::references_at(const btrfs::Extent& extent, bool compressed,
+                                 std::uint64_t offset) {
+  // Of a compressed extent the kernel cannot tell which block lies where, and names them all.
+  auto found = logical_ino(compressed ? extent.address : extent.address + offset, !compressed);
   if (!found.ok()) return {};
   Resolved out;
   if (found->size() > limits::kKeeperReferences) found->resize(limits::kKeeperReferences);
-  const std::uint64_t offset_in_extent = address - extent.address;
   for (const auto& ref : *found) {
     if (!btrfs::is_subvolume(ref.root)) continue;
-    // What came back is the block's offset in the file; the item begins at most as far before it as
-    // the extent before the block.
+    // What came back is the key of the item, or the block's offset in the file; the item then begins
+    // at most as far before it as the extent before the block.
     const btrfs::FileKey file{ref.root, ref.inode};
-    auto map =
-        fs_.file_map(file, ref.offset - std::min(ref.offset, offset_in_extent), ref.offset + 1);
+    const std::uint64_t back = compressed ? 0 : std::min(ref.offset, offset);
+    auto map = fs_.file_map(file, ref.offset - back, ref.offset + 1);
     if (!map.ok()) continue;
     std::erase_if(map->extents,
                   [&](const auto& item) { return item.file_offset + item.length <= ref.offset; });
-    const std::size_t before = out.references.size();
-    if (!readable(add(extent, file, *map, out.references))) out.references.resize(before);
+    Resolved one;
+    if (readable(add(extent, file, *map, one))) merge(std::move(one), out);
   }
-  return out.references;
+  return out;
 }
 
 }  // namespace skep::dedupe

@@ -7,33 +7,46 @@
 #include <cstring>
 #include <vector>
 
-#include "skep/btrfs/crc32c.h"
+#include "skep/btrfs/csum.h"
 
 namespace skep::index {
 namespace {
 
-template <typename T>
-Fingerprint from_value(const Fingerprinter& fingerprinter, T value) {
-  return fingerprinter.from_csum(std::as_bytes(std::span<const T>(&value, 1)));
+// Adding an odd constant keeps 0 from meaning 0: the checksum of some block may be 0.
+constexpr std::uint64_t kStored = 0x9e3779b97f4a7c15ULL;
+constexpr std::uint64_t kNodatasum = 0xd1b54a32d192ed03ULL;
+
+Fingerprint finish(std::uint64_t value, std::uint64_t domain) {
+  const Fingerprint out = mix(value + domain);
+  return out == kNoFingerprint ? 1 : out;
 }
 
 }  // namespace
 
-Fingerprinter::Fingerprinter(const btrfs::FsInfo& info) : csum_size_(info.csum_size) {
+Fingerprinter::Fingerprinter(const btrfs::FsInfo& info, FingerprintKind kind)
+    : kind_(kind), csum_type_(info.csum_type), csum_size_(info.csum_size) {
   const std::vector<std::byte> zeros(info.block_size);
-  if (info.csum_type == btrfs::CsumType::kCrc32c) {
-    zero_ = from_value(*this, btrfs::crc32c(zeros));
-  } else if (info.csum_type == btrfs::CsumType::kXxhash64) {
-    zero_ = from_value(*this, static_cast<std::uint64_t>(XXH64(zeros.data(), zeros.size(), 0)));
-  }
+  zero_ = from_block(zeros, false);
+  nodatasum_zero_ = from_block(zeros, true);
+}
+
+int Fingerprinter::bits() const {
+  return kind_ == FingerprintKind::kCsum && csum_type_ == btrfs::CsumType::kCrc32c ? 32 : 64;
 }
 
 Fingerprint Fingerprinter::from_csum(std::span<const std::byte> csum) const {
   std::uint64_t value = 0;
   std::memcpy(&value, csum.data(), std::min(csum.size(), sizeof value));
-  // Adding an odd constant keeps 0 from meaning 0: btrfs's checksum of some block may be 0.
-  const Fingerprint out = mix(value + 0x9e3779b97f4a7c15ULL);
-  return out == kNoFingerprint ? 1 : out;
+  return finish(value, kStored);
+}
+
+Fingerprint Fingerprinter::from_block(std::span<const std::byte> block, bool nodatasum) const {
+  if (nodatasum) return finish(XXH3_64bits(block.data(), block.size()), kNodatasum);
+  if (kind_ == FingerprintKind::kData) {
+    return finish(XXH3_64bits(block.data(), block.size()), kStored);
+  }
+  const btrfs::Csum csum = btrfs::csum_of(csum_type_, block);
+  return from_csum(std::span(csum).first(csum_size_));
 }
 
 }  // namespace skep::index

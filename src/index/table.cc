@@ -262,7 +262,7 @@ absl::Status Table::create(const TableOptions& options) {
   header.page_bytes = kPageBytes;
   header.filesystem = options.filesystem;
   header.block_size = options.block_size;
-  header.fingerprint_kind = static_cast<std::uint32_t>(FingerprintKind::kCsum);
+  header.fingerprint_kind = static_cast<std::uint32_t>(options.kind);
   header.csum_type = static_cast<std::uint32_t>(options.csum_type);
   header.buckets = buckets_;
   header.checksum = checksum_of(header);
@@ -291,7 +291,7 @@ absl::Status Table::map_existing(const TableOptions& options) {
   const auto bytes = static_cast<std::uint64_t>(st.st_size);
   if (header.version != kVersion || header.page_bytes != kPageBytes ||
       header.block_size != options.block_size || header.level > kMaxLevel ||
-      header.fingerprint_kind != static_cast<std::uint32_t>(FingerprintKind::kCsum) ||
+      header.fingerprint_kind != static_cast<std::uint32_t>(options.kind) ||
       header.csum_type != static_cast<std::uint32_t>(options.csum_type)) {
     return absl::DataLossError("it has another format");
   }

@@ -13,7 +13,7 @@
 
 #include "skep/btrfs/status.h"
 #include "skep/dedupe/engine.h"
-#include "skep/dedupe/fingerprint_stage.h"
+#include "skep/dedupe/scan.h"
 #include "skep/dedupe/limits.h"
 #include "skep/service/exit_status.h"
 #include "target.h"
@@ -32,7 +32,8 @@ class Run {
       Progress& progress, const std::atomic<bool>& stop)
       : state_(state),
         fs_(fs),
-        fingerprinter_(fs.info()),
+        fingerprinter_(fs.info(), options.fingerprint),
+        options_(options.engine),
         table_(table),
         progress_(progress),
         stop_(stop),
@@ -45,13 +46,20 @@ class Run {
  private:
   absl::Status refill();
   absl::Status make_passes(Summary& summary);
-  absl::Status prepare(dedupe::Window window, dedupe::Cursor from);
-  dedupe::PassResult pass(dedupe::Window window, dedupe::Cursor from);
+  void forget_what_was_done_differently();
+  void begin(dedupe::PassKind kind, dedupe::Window window);
+  absl::Status step(Summary& summary);
+  absl::Status quick(Summary& summary);
+  absl::Status read_contents();
+  absl::Status deep(dedupe::PassKind kind, Summary& summary);
+  absl::Status pass(Summary& summary);
+  void reached(dedupe::Cursor cursor);
   absl::Status save();
 
   StateDir& state_;
   btrfs::Filesystem& fs_;
   const index::Fingerprinter fingerprinter_;
+  const dedupe::Options options_;
   index::Table& table_;
   Progress& progress_;
   const std::atomic<bool>& stop_;
@@ -70,40 +78,106 @@ absl::Status Run::save() {
   return state_.save(checkpoint_);
 }
 
-// Fills the table with the window's own blocks, so that every extent meets those that come behind
-// it.
-absl::Status Run::prepare(dedupe::Window window, dedupe::Cursor from) {
-  auto census = dedupe::scan(fs_, fingerprinter_, window, table_, [this] { return stop_.load(); });
-  if (!census.ok()) return census.status();
-  census_ = *census;
-  checkpoint_.table_generation = std::max(checkpoint_.table_generation, window.to);
-  progress_.total_bytes += census_.bytes_from(from.tier);
-  return absl::OkStatus();
+void Run::reached(dedupe::Cursor cursor) {
+  checkpoint_.cursor = cursor;
+  if (Clock::now() - saved_ < kCheckpointEvery) return;
+  if (auto status = save(); !status.ok()) spdlog::warn("{}", message_of(status));
 }
 
-dedupe::PassResult Run::pass(dedupe::Window window, dedupe::Cursor from) {
+void Run::begin(dedupe::PassKind kind, dedupe::Window window) {
   checkpoint_.unfinished = true;
+  checkpoint_.kind = kind;
   checkpoint_.window = window;
-  checkpoint_.cursor = from;
+  checkpoint_.cursor = {};
+}
+
+// The pass that the checkpoint names, from its cursor to its end.
+absl::Status Run::pass(Summary& summary) {
   ++progress_.pass;
-  auto result = engine_.run_pass(window, from, census_, stop_, [this](dedupe::Cursor reached) {
-    checkpoint_.cursor = reached;
-    if (Clock::now() - saved_ < kCheckpointEvery) return;
-    if (auto status = save(); !status.ok()) spdlog::warn("{}", message_of(status));
-  });
+  ++summary.passes;
+  const std::uint64_t gone = progress_.counters.bytes_gone;
+  auto result =
+      engine_.run_pass(checkpoint_.kind, checkpoint_.window, checkpoint_.cursor, census_, stop_,
+                       [this](dedupe::Cursor cursor) { reached(cursor); });
   checkpoint_.cursor = result.reached;
-  if (result.complete) {
-    checkpoint_.unfinished = false;
-    checkpoint_.done_generation = window.to;
+  spdlog::debug("pass {}: {} bytes gone", summary.passes, progress_.counters.bytes_gone - gone);
+  if (!result.status.ok()) return result.status;
+  return result.complete ? absl::OkStatus() : absl::CancelledError("stopped");
+}
+
+absl::Status Run::quick(Summary& summary) {
+  progress_.total_bytes += census_.bytes_from(checkpoint_.cursor.tier);
+  checkpoint_.table_generation = std::max(checkpoint_.table_generation, checkpoint_.window.to);
+  return pass(summary);
+}
+
+absl::Status Run::read_contents() {
+  const auto stop = [this] { return stop_.load(); };
+  const std::uint64_t done = checkpoint_.window.after;
+  if (checkpoint_.contents_generation < done) {
+    // The table was lost, and with it what had been read.
+    auto status = engine_.read_contents({checkpoint_.contents_generation, done}, 0, stop,
+                                        [](std::uint64_t) {});
+    if (!status.ok()) return status;
+    checkpoint_.contents_generation = done;
   }
-  return result;
+  auto status = engine_.read_contents(
+      checkpoint_.window, checkpoint_.cursor.address, stop,
+      [this](std::uint64_t address) { reached({checkpoint_.cursor.tier, address}); });
+  if (status.ok()) checkpoint_.contents_generation = checkpoint_.window.to;
+  return status;
+}
+
+absl::Status Run::deep(dedupe::PassKind kind, Summary& summary) {
+  if (checkpoint_.kind != kind) begin(kind, checkpoint_.window);
+  if (!engine_.anything_to_deepen()) return absl::OkStatus();
+  const std::uint64_t before = progress_.counters.freed_bytes();
+  auto status = pass(summary);
+  const std::uint64_t after = progress_.counters.freed_bytes();
+  progress_.counters.bytes_deep += after - std::min(before, after);
+  return status;
+}
+
+// From where the checkpoint stands to the end of the deep passes: the quick pass over everything
+// first, so that most space is back early.
+absl::Status Run::step(Summary& summary) {
+  using dedupe::PassKind;
+  const bool resumed = checkpoint_.kind != PassKind::kQuick || checkpoint_.cursor.address != 0;
+  // Fills the table with the window's own blocks, so that every extent meets those that come behind.
+  auto census = dedupe::scan(fs_, fingerprinter_, checkpoint_.window, table_,
+                             [this] { return stop_.load(); });
+  if (!census.ok()) return census.status();
+  census_ = *census;
+  spdlog::debug("generations {} to {}: {} extents", checkpoint_.window.after + 1,
+                checkpoint_.window.to,
+                std::accumulate(census_.extents.begin(), census_.extents.end(), 0UL));
+  if (checkpoint_.kind == PassKind::kQuick) {
+    if (fingerprinter_.kind() == index::FingerprintKind::kCsum) {
+      if (auto status = quick(summary); !status.ok()) return status;
+    }
+    checkpoint_.done_generation = checkpoint_.window.to;
+    if (options_.depth == dedupe::Depth::kQuick) return absl::OkStatus();
+    begin(PassKind::kContentScan, {checkpoint_.deep_generation, checkpoint_.window.to});
+  }
+  if (checkpoint_.kind == PassKind::kContentScan) {
+    if (resumed && checkpoint_.cursor.address != 0) engine_.deepen_everything();
+    if (auto status = read_contents(); !status.ok()) return status;
+  } else {
+    engine_.deepen_everything();
+  }
+  if (checkpoint_.kind != PassKind::kDeepRead) {
+    if (auto status = deep(PassKind::kDeepPlain, summary); !status.ok()) return status;
+  }
+  auto status = deep(PassKind::kDeepRead, summary);
+  if (status.ok()) checkpoint_.deep_generation = checkpoint_.window.to;
+  return status;
 }
 
 // Losing the table loses speed, not data: what earlier runs have seen goes back into it.
 absl::Status Run::refill() {
   if (!table_.reopened()) {
     // Noted before the refill begins: a refill that is cut short is done again.
-    checkpoint_.table_generation = 0;
+    checkpoint_.table_generation = checkpoint_.contents_generation = 0;
     if (auto status = save(); !status.ok()) return status;
   }
   const std::uint64_t done = checkpoint_.done_generation;
@@ -114,32 +188,36 @@ absl::Status Run::refill() {
   return census.status();
 }
 
+// Asked for anew, extents without checksums are looked at from the beginning, like everything where
+// fingerprints are of another kind than before.
+void Run::forget_what_was_done_differently() {
+  if (options_.nodatasum && !checkpoint_.nodatasum) {
+    checkpoint_.deep_generation = checkpoint_.contents_generation = 0;
+    if (checkpoint_.kind != dedupe::PassKind::kQuick) checkpoint_.unfinished = false;
+  }
+  checkpoint_.nodatasum = options_.nodatasum;
+}
+
 absl::Status Run::make_passes(Summary& summary) {
   summary.resumed = checkpoint_.unfinished;
+  forget_what_was_done_differently();
   if (auto status = refill(); !status.ok()) return status;
   for (int i = 0; i < dedupe::limits::kPasses; ++i) {
     // Everything written before this instant gets its extents and its checksums.
     if (auto status = fs_.write_back(); !status.ok()) return status;
     auto committed = fs_.sync();
     if (!committed.ok()) return committed.status();
-    dedupe::Window window{checkpoint_.done_generation, *committed};
-    dedupe::Cursor from;
-    if (checkpoint_.unfinished) {
-      window = checkpoint_.window;
-      from = checkpoint_.cursor;
-    }
     if (stop_) return absl::CancelledError("stopped");
-    if (window.to <= window.after) break;
-    if (auto status = prepare(window, from); !status.ok()) return status;
-    const std::uint64_t gone = progress_.counters.bytes_gone;
-    spdlog::debug("pass {}: generations {} to {}, {} extents", summary.passes + 1, window.after + 1,
-                  window.to, std::accumulate(census_.extents.begin(), census_.extents.end(), 0UL));
     const bool resumed = checkpoint_.unfinished;
-    auto result = pass(window, from);
-    ++summary.passes;
-    spdlog::debug("pass {}: {} bytes gone", summary.passes, progress_.counters.bytes_gone - gone);
-    if (!result.status.ok()) return result.status;
-    if (!result.complete) return absl::CancelledError("stopped");
+    if (!resumed) {
+      const bool deepened = options_.depth == dedupe::Depth::kQuick ||
+                            checkpoint_.deep_generation >= checkpoint_.done_generation;
+      if (*committed <= checkpoint_.done_generation && deepened) break;
+      begin(dedupe::PassKind::kQuick, {checkpoint_.done_generation, *committed});
+    }
+    const std::uint64_t gone = progress_.counters.bytes_gone;
+    if (auto status = step(summary); !status.ok()) return status;
+    checkpoint_.unfinished = false;
     if (!resumed && progress_.counters.bytes_gone == gone) break;
   }
   return absl::OkStatus();
@@ -182,10 +260,12 @@ Refusal refuse_state(const absl::Status& status) {
 
 absl::StatusOr<std::unique_ptr<index::Table>> open_table(btrfs::Filesystem& fs,
                                                          const StateDir& state,
+                                                         index::FingerprintKind kind,
                                                          std::uint64_t wanted_bytes) {
   const btrfs::FsInfo& info = fs.info();
   index::TableOptions options{wanted_bytes, wanted_bytes == 0, info.uuid, info.block_size,
                               info.csum_type};
+  options.kind = kind;
   if (options.any_size) {
     auto space = fs.space();
     if (!space.ok()) return space.status();
@@ -226,7 +306,7 @@ RunResult run_once(const RunOptions& options, Progress& progress, const std::ato
     spdlog::warn("{}/state.json: {}; set aside as state.json.old, beginning anew", state->path(),
                  state->set_aside_reason());
   }
-  auto table = open_table(fs, *state, options.table_size_bytes);
+  auto table = open_table(fs, *state, options.fingerprint, options.table_size_bytes);
   if (!table.ok()) {
     out.refusal = refuse_state(table.status());
     return out;

@@ -6,10 +6,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
@@ -23,17 +25,35 @@ namespace {
 using nlohmann::json;
 constexpr int kVersion = 1;
 
+constexpr std::string_view kPassNames[] = {"quick", "content_scan", "deep_plain", "deep_read"};
+
+std::string_view name_of(dedupe::PassKind kind) {
+  return kPassNames[static_cast<std::size_t>(kind)];
+}
+
+dedupe::PassKind pass_kind(const std::string& name) {
+  const auto* found = std::find(std::begin(kPassNames), std::end(kPassNames), name);
+  if (found == std::end(kPassNames)) {
+    throw json::other_error::create(501, "no kind of pass: " + name, nullptr);
+  }
+  return static_cast<dedupe::PassKind>(found - std::begin(kPassNames));
+}
+
 json to_json(const Checkpoint& c, const btrfs::Uuid& filesystem) {
   json out = {{"version", kVersion},
               {"filesystem", btrfs::to_string(filesystem)},
               {"done_generation", c.done_generation},
+              {"deep_generation", c.deep_generation},
               {"table_generation", c.table_generation},
+              {"contents_generation", c.contents_generation},
+              {"nodatasum", c.nodatasum},
               {"totals",
                {{"runs", c.totals.runs},
                 {"bytes_freed", c.totals.bytes_freed},
                 {"bytes_copied", c.totals.bytes_copied}}}};
   if (c.unfinished) {
-    out["pass"] = {{"after_generation", c.window.after},
+    out["pass"] = {{"kind", name_of(c.kind)},
+                   {"after_generation", c.window.after},
                    {"to_generation", c.window.to},
                    {"tier", c.cursor.tier},
                    {"address", c.cursor.address}};
@@ -46,12 +66,17 @@ Checkpoint from_json(const json& in) {
   Checkpoint c;
   in.at("done_generation").get_to(c.done_generation);
   in.at("table_generation").get_to(c.table_generation);
+  // Not there in states that knew nothing of extents that have to be read.
+  c.deep_generation = in.value("deep_generation", std::uint64_t{0});
+  c.contents_generation = in.value("contents_generation", std::uint64_t{0});
+  c.nodatasum = in.value("nodatasum", false);
   const json& totals = in.at("totals");
   totals.at("runs").get_to(c.totals.runs);
   totals.at("bytes_freed").get_to(c.totals.bytes_freed);
   totals.at("bytes_copied").get_to(c.totals.bytes_copied);
   if (auto pass = in.find("pass"); pass != in.end()) {
     c.unfinished = true;
+    c.kind = pass_kind(pass->value("kind", std::string(kPassNames[0])));
     pass->at("after_generation").get_to(c.window.after);
     pass->at("to_generation").get_to(c.window.to);
     pass->at("tier").get_to(c.cursor.tier);

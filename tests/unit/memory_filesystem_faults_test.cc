@@ -42,7 +42,7 @@ TEST_CASE_METHOD(Fixture, "io_error fails every call that has a status") {
   CHECK(errno_of(fs.subvolumes().status()) == EIO);
   CHECK(errno_of(fs.space().status()) == EIO);
   CHECK(errno_of(fs.open(a).status()) == EIO);
-  CHECK(errno_of(fs.create_temporary().status()) == EIO);
+  CHECK(errno_of(fs.create_temporary({}).status()) == EIO);
   CHECK(errno_of(fs.dedupe(*source, 0, kBlock, {}).status()) == EIO);
   CHECK(errno_of(fs.sync().status()) == EIO);
   CHECK(errno_of(source->read(0, buffer).status()) == EIO);
@@ -72,7 +72,7 @@ TEST_CASE_METHOD(Fixture, "no_space hits writes and sharing") {
   plan.no_space = 1;
   fs.set_faults(plan);
   CHECK(errno_of(file->write(0, blocks("A"))) == ENOSPC);
-  CHECK(errno_of(fs.create_temporary().status()) == ENOSPC);
+  CHECK(errno_of(fs.create_temporary({}).status()) == ENOSPC);
   CHECK(is_error(dedupe(), ENOSPC));
   CHECK_FALSE(shared());
 }

@@ -75,7 +75,7 @@ inline std::shared_ptr<btrfs::File> open_file(btrfs::Filesystem& fs, btrfs::File
 }
 
 inline std::shared_ptr<btrfs::TemporaryFile> temporary(btrfs::Filesystem& fs) {
-  auto created = fs.create_temporary();
+  auto created = fs.create_temporary({});
   REQUIRE(created.ok());
   return *created;
 }

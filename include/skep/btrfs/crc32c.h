@@ -11,5 +11,7 @@
 namespace skep::btrfs {
 
 std::uint32_t crc32c(std::span<const std::byte> bytes);
+// The same without special instructions, for processors that lack them.
+std::uint32_t crc32c_portable(std::span<const std::byte> bytes);
 
 }  // namespace skep::btrfs

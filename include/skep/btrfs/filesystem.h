@@ -32,8 +32,13 @@ class File {
   virtual FileKey key() const = 0;
   // Fills `out` from `offset`; short only at the end of the file. Returns the bytes read.
   virtual absl::StatusOr<std::size_t> read(std::uint64_t offset, std::span<std::byte> out) = 0;
+  // As much of the front of `out` as the page cache holds, without waiting for the device; returns
+  // the bytes read. What is short may be there all the same: a hint.
+  virtual std::size_t read_cached(std::uint64_t offset, std::span<std::byte> out) = 0;
   // Starts reading a range into the page cache and returns without waiting. A hint: no errors.
   virtual void readahead(std::uint64_t offset, std::uint64_t length) = 0;
+  // Lets the page cache forget a range. A hint; pages that are mapped or dirty stay.
+  virtual void drop_cached(std::uint64_t offset, std::uint64_t length) = 0;
 };
 
 // A file of skep's own: unlinked from the start, gone when the last owner lets go.
@@ -68,6 +73,13 @@ struct ExtentPage {
   bool done = false;       // nothing more in the range
 };
 
+// Where a file extent item stands in its subvolume's tree.
+struct ItemPlace {
+  std::uint64_t inode = 0;
+  std::uint64_t file_offset = 0;
+  auto operator<=>(const ItemPlace&) const = default;  // NOLINT(modernize-use-nullptr)
+};
+
 class Filesystem {
  public:
   virtual ~Filesystem() = default;
@@ -87,6 +99,10 @@ class Filesystem {
   // there is no such inode.
   virtual absl::StatusOr<FileMap> file_map(FileKey file, std::uint64_t first,
                                            std::uint64_t end) = 0;
+  // Calls `visit` with each file extent item of subvolume `root` in [first, last], in their order.
+  using FileExtentVisitor = absl::FunctionRef<void(std::uint64_t inode, const FileExtent&)>;
+  virtual absl::Status file_extents(std::uint64_t root, ItemPlace first, ItemPlace last,
+                                    FileExtentVisitor visit) = 0;
   // Every reference to any part of the extent at `address` (LOGICAL_INO_V2, IGNORE_OFFSET), or,
   // with `exact`, to the block at `address` only. RESOURCE_EXHAUSTED when more than `limit`;
   // NOT_FOUND when the extent is gone.
@@ -95,7 +111,8 @@ class Filesystem {
   virtual absl::StatusOr<std::vector<Subvolume>> subvolumes() = 0;
   virtual absl::StatusOr<SpaceInfo> space() = 0;
   virtual absl::StatusOr<std::shared_ptr<File>> open(FileKey file) = 0;
-  virtual absl::StatusOr<std::shared_ptr<TemporaryFile>> create_temporary() = 0;
+  // Its data is stored as `kind` says: compressed where that makes it smaller.
+  virtual absl::StatusOr<std::shared_ptr<TemporaryFile>> create_temporary(ExtentKind kind) = 0;
   // Compares [offset, offset + length) of `source` with each target and shares what is equal. At
   // most kMaxDedupeTargets. The status is for the call; each target has a result of its own.
   virtual absl::StatusOr<std::vector<DedupeResult>> dedupe(

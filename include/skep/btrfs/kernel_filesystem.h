@@ -36,12 +36,14 @@ class KernelFilesystem final : public Filesystem {
                                      std::size_t buffer_bytes) override;
   absl::Status csums(std::uint64_t first, std::uint64_t end, CsumVisitor visit) override;
   absl::StatusOr<FileMap> file_map(FileKey file, std::uint64_t first, std::uint64_t end) override;
+  absl::Status file_extents(std::uint64_t root, ItemPlace first, ItemPlace last,
+                            FileExtentVisitor visit) override;
   absl::StatusOr<std::vector<LogicalRef>> logical_ino(std::uint64_t address, bool exact,
                                                       std::size_t limit) override;
   absl::StatusOr<std::vector<Subvolume>> subvolumes() override;
   absl::StatusOr<SpaceInfo> space() override;
   absl::StatusOr<std::shared_ptr<File>> open(FileKey file) override;
-  absl::StatusOr<std::shared_ptr<TemporaryFile>> create_temporary() override;
+  absl::StatusOr<std::shared_ptr<TemporaryFile>> create_temporary(ExtentKind kind) override;
   absl::StatusOr<std::vector<DedupeResult>> dedupe(File& source, std::uint64_t offset,
                                                    std::uint64_t length,
                                                    std::span<const DedupeTarget> targets) override;

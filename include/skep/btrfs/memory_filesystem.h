@@ -68,6 +68,8 @@ class MemoryFilesystem final : public Filesystem {
                      CsumVisitor visit) override;  // "csums"
   absl::StatusOr<FileMap> file_map(FileKey file, std::uint64_t first,
                                    std::uint64_t end) override;  // "file_map"
+  absl::Status file_extents(std::uint64_t root, ItemPlace first, ItemPlace last,
+                            FileExtentVisitor visit) override;  // "file_extents"
   absl::StatusOr<std::vector<LogicalRef>> logical_ino(std::uint64_t address, bool exact,
                                                       std::size_t limit) override;  // "logical_ino"
   absl::StatusOr<std::vector<Subvolume>> subvolumes() override;                     // "subvolumes"
@@ -75,7 +77,7 @@ class MemoryFilesystem final : public Filesystem {
   // ESTALE when there is no such file, as open_by_handle_at(2). "open"
   absl::StatusOr<std::shared_ptr<File>> open(FileKey file) override;
   // "create_temporary"; its methods: "read", "readahead", "write", "start_writeback", "truncate".
-  absl::StatusOr<std::shared_ptr<TemporaryFile>> create_temporary() override;
+  absl::StatusOr<std::shared_ptr<TemporaryFile>> create_temporary(ExtentKind kind) override;
   absl::StatusOr<std::vector<DedupeResult>> dedupe(
       File& source, std::uint64_t offset, std::uint64_t length,
       std::span<const DedupeTarget> targets) override;  // "dedupe"

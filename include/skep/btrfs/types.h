@@ -65,6 +65,7 @@ struct FileExtent {
   std::uint64_t extent_address = 0;
   std::uint64_t extent_length = 0;  // on disk
   std::uint64_t extent_offset = 0;  // of the uncompressed data
+  std::uint64_t content_length = 0;  // of all of the extent, uncompressed (btrfs: ram_bytes)
   FileExtentType type = FileExtentType::kRegular;
   std::uint8_t compression = 0;  // 0 none, 1 zlib, 2 lzo, 3 zstd
   bool encoded = false;          // encryption or another encoding: never touched
@@ -134,6 +135,18 @@ inline constexpr std::uint64_t kLastFreeObjectid = -256ULL;
 inline bool is_subvolume(std::uint64_t root) {
   return root == kTopLevelRoot || (root >= kFirstFreeObjectid && root <= kLastFreeObjectid);
 }
+// A compressed extent unpacks to at most so much (kernel: BTRFS_MAX_UNCOMPRESSED), and takes less on
+// disk: what is not shorter by a block is stored as it is.
+inline constexpr std::uint64_t kMaxCompressedContent = 128ULL << 10;
+
+// How a data extent is stored. Extents of different kinds, compression aside, cannot share: the
+// kernel refuses to mix files with and without checksums.
+struct ExtentKind {
+  std::uint8_t compression = 0;  // as in FileExtent
+  bool nodatasum = false;        // belongs to nodatasum (NOCOW) files
+  auto operator<=>(const ExtentKind&) const = default;  // NOLINT(modernize-use-nullptr)
+};
+
 // A data extent is never longer (kernel: BTRFS_MAX_EXTENT_SIZE).
 inline constexpr std::uint64_t kMaxExtentLength = 128ULL << 20;
 

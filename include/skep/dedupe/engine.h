@@ -9,6 +9,9 @@
 // After the crawl and a commit, extents that were keepers when the crawl met them are revisited:
 // only then can all their references be named.
 //
+// A quick pass looks at every extent by its stored checksums. Two deep passes follow where something
+// had to be read: one over the others, which may equal what was read, and go; one over those.
+//
 // Crawl, fingerprint, match, plan and settle run one batch at a time, each in order up to plan;
 // prefetch and apply work on several. Memory is bounded by the limiter: limits::kBatchesInFlight
 // batches of at most limits::kBatchExtents extents. Thread-compatible: run() once.
@@ -45,13 +48,22 @@ class Engine {
   // Crawls `window` from `start` to its end, or until `stop` becomes true; what is under way is
   // then finished or dropped, within one piece of sharing. `settled` is called now and then with
   // the cursor up to which everything is settled.
-  PassResult run_pass(Window window, Cursor start, const Census& census,
+  PassResult run_pass(PassKind kind, Window window, Cursor start, const Census& census,
                       const std::atomic<bool>& stop, std::function<void(Cursor)> settled);
+  // PassKind::kContentScan over the extents of a window from address `start` on, before its deep
+  // passes. `reached` is called now and then with where it would go on. CANCELLED when `stop` said
+  // so.
+  absl::Status read_contents(Window window, std::uint64_t start, const std::function<bool()>& stop,
+                             const std::function<void(std::uint64_t)>& reached);
+  // True when deep passes have something to look at.
+  bool anything_to_deepen() const;
+  // A content scan that was begun in another process has told nobody what is worth a look.
+  void deepen_everything();
 
  private:
   struct Shared;
   struct Flow;
-  void revisit(Window window, const std::atomic<bool>& stop, PassResult& result);
+  void revisit(PassKind kind, Window window, const std::atomic<bool>& stop, PassResult& result);
   std::unique_ptr<Shared> shared_;
 };
 

@@ -1,42 +1,71 @@
 // SPDX-License-Identifier: MIT
 //
-// Gives each extent of a batch the fingerprints of its blocks, from the csum tree. Extents that lie
-// near each other share one search. Also the scan that fills the table before a pass: with every
-// block known, an extent whose copy comes later in the crawl is decided rightly the first time.
+// Gives each extent of a batch the fingerprints of its blocks. Those that are stored as they are get
+// them from the csum tree; extents that lie near each other share one search. Those that have to be
+// read (compressed ones, with Options::nodatasum those without checksums, with FingerprintKind::kData
+// all) keep their stored checksums in a quick pass, and are read in a deep one, unless the content
+// cache remembers them.
 #pragma once
 
+#include <absl/functional/function_ref.h>
 #include <absl/status/status.h>
 
-#include <functional>
 #include <span>
 #include <vector>
 
 #include "skep/btrfs/filesystem.h"
-#include "skep/dedupe/crawl.h"
+#include "skep/dedupe/content_marks.h"
+#include "skep/dedupe/content_reader.h"
+#include "skep/dedupe/counters.h"
+#include "skep/dedupe/extent_probe.h"
+#include "skep/dedupe/resolver.h"
 #include "skep/dedupe/types.h"
-#include "skep/index/table.h"
+#include "skep/index/content_cache.h"
 
 namespace skep::dedupe {
 
-// Thread-safe: holds no state.
+// Thread-compatible.
 class FingerprintStage {
  public:
-  FingerprintStage(btrfs::Filesystem& fs, const index::Fingerprinter& fingerprinter)
-      : fs_(fs), fingerprinter_(fingerprinter) {}
+  // All borrowed. `resolver` is this stage's own: it names references that extent items do not.
+  struct Parts {
+    btrfs::Filesystem& fs;
+    const index::Fingerprinter& fingerprinter;
+    index::ContentCache& contents;
+    Resolver& resolver;
+    Counters& counters;
+    Options options;
+  };
+  explicit FingerprintStage(const Parts& parts)
+      : p_(parts),
+        block_(parts.fs.info().block_size),
+        probe_(parts.fs),
+        reader_(parts.fs, parts.fingerprinter, parts.counters) {}
 
-  // Moves batch.extents to batch.fingerprinted.
-  absl::Status run(Batch& batch) const;
-  // Fingerprints of extents in ascending address order; a result with no blocks has no checksums.
-  absl::Status fingerprint(std::vector<btrfs::Extent> extents,
-                           std::vector<FingerprintedExtent>& out) const;
+  // Moves batch.extents to batch.fingerprinted; in a deep pass those alone that it is about, and of
+  // them those that are marked. `reach`: see ContentMarks::near.
+  absl::Status run(Batch& batch, PassKind pass, const ContentMarks& marks, std::uint64_t reach);
+
+  // How extents (in ascending address order) are stored, and their fingerprints as far as checksums
+  // give them; a result with no blocks has none. Those that have to be read have `read` set, and
+  // stand in `to_read`. `search_references`: with LOGICAL_INO, where the extent item names none.
+  absl::Status describe(std::vector<btrfs::Extent> extents, bool search_references,
+                        std::vector<FingerprintedExtent>& out, std::vector<ToRead>& to_read);
+  // Reads what describe() said, and tells the content cache.
+  void read_contents(std::span<const ToRead> extents, ContentReader::CachePolicy policy,
+                     absl::FunctionRef<bool()> stop);
+  // One extent that the table or its neighbour named: true when it is one that has to be read, and
+  // the content cache has the surroundings of this block of its content now.
+  bool load(btrfs::Extent extent, std::uint64_t block);
 
  private:
-  btrfs::Filesystem& fs_;
-  const index::Fingerprinter& fingerprinter_;
+  bool may_have_to_be_read(const FingerprintedExtent& extent) const;
+  void apply_probe(const ProbedExtent& probed, FingerprintedExtent& out) const;
+
+  const Parts p_;
+  const std::uint64_t block_;
+  ExtentProbe probe_;
+  ContentReader reader_;
 };
 
-// Counts the extents of a window and puts all their blocks into `table`. `stop` is asked now and
-// then; true from it ends the scan with CANCELLED.
-absl::StatusOr<Census> scan(btrfs::Filesystem& fs, const index::Fingerprinter& fingerprinter,
-                            Window window, index::Table& table, const std::function<bool()>& stop);
 }  // namespace skep::dedupe

@@ -34,8 +34,9 @@ class KeeperCatalog {
  public:
   KeeperCatalog(btrfs::Filesystem& fs, Resolver& resolver) : fs_(fs), resolver_(resolver) {}
 
-  // Whole blocks at `address` of `keeper`: a source of at most `length` bytes that begins there,
-  // or nothing when no file holds that block whole (dead space, a tail, compressed, gone).
+  // Whole blocks at `address` (the keeper's plus the offset in its content): a source of at most
+  // `length` bytes that begins there, or nothing when no file holds that block whole (dead space, a
+  // tail, gone), or when the extent is not stored as the match stage took it to be.
   std::optional<Source> find(const Keeper& keeper, std::uint64_t address, std::uint64_t length)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // The block at `address`, as the last of a file that ends `length` bytes inside it.
@@ -54,6 +55,7 @@ class KeeperCatalog {
   struct Entry {
     btrfs::Extent extent;
     std::vector<Reference> references;
+    btrfs::ExtentKind kind;
     bool complete = true;  // the references are all there are, or the extent is gone
     int searches = 0;      // of LOGICAL_INO, for blocks that no known reference covers
   };

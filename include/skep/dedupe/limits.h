@@ -32,6 +32,12 @@ inline constexpr std::size_t kResolvedKeepers = 32'768;
 // Tail blocks that skep wrote and whose files it remembers; about 80 bytes each.
 inline constexpr std::size_t kRememberedBlocks = 65'536;
 
+// Content of compressed extents that is being read ahead of its fingerprinting.
+inline constexpr std::uint64_t kContentAheadBytes = 8ULL << 20;
+// A lone block meets a stranger with an equal checksum so often, or more seldom, that it is
+// believed: the compare in the kernel then finds out one in a thousand.
+inline constexpr double kStrangersFrequent = 1e-3;
+
 // Candidates that are extended for one block.
 inline constexpr std::size_t kCandidates = 12;
 // Extents of the pass remembered as keepers; 16 bytes each.

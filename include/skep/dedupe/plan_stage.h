@@ -28,6 +28,7 @@
 #include "skep/dedupe/resolver.h"
 #include "skep/dedupe/roles.h"
 #include "skep/dedupe/types.h"
+#include "skep/index/content_cache.h"
 #include "skep/index/table.h"
 
 namespace skep::dedupe {
@@ -38,6 +39,7 @@ class PlanStage {
     btrfs::Filesystem& fs;
     const index::Fingerprinter& fingerprinter;
     index::Table& table;
+    index::ContentCache& contents;
     Resolver& resolver;
     KeeperCatalog& catalog;
     MetadataPrice& price;
@@ -60,6 +62,10 @@ class PlanStage {
     std::uint64_t gain_bytes = 0;
   };
   std::optional<Draft> draft(Match match, Batch& batch);
+  // Takes out lone runs whose blocks differ, where strangers with an equal checksum are frequent.
+  void drop_strangers(Match& match, const std::vector<Reference>& references);
+  bool is_stranger(const Run& run, const Reference& reference);
+  void remember_tails(const FingerprintedExtent& victim, const std::vector<Reference>& references);
   // True when the victim is put off until the keepers that hold it in dead space had their turn.
   bool put_off(const Match& match, const std::vector<Keeper>& dead_keepers, Batch& batch);
   // Takes groups of drafts that pay for their metadata.

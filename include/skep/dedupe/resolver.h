@@ -26,6 +26,9 @@ namespace skep::dedupe {
 struct Resolved {
   Verdict verdict = Verdict::kFreed;  // anything else: the extent must be left alone
   std::vector<Reference> references;
+  // How the extent is stored, as its references say; without them not known.
+  btrfs::ExtentKind kind;
+  std::uint64_t content_length = 0;  // bytes, unpacked
 };
 
 class Resolver {
@@ -37,10 +40,11 @@ class Resolver {
   bool needs_logical_ino(const btrfs::Extent& extent) const;
   // Every reference, by whichever way serves.
   Resolved resolve(const btrfs::Extent& extent);
-  // Those that the extent item names inline, be they all or not; up to `limit`.
-  std::vector<Reference> inline_references(const btrfs::Extent& extent, std::size_t limit);
-  // Those that use the block at `address` of `extent`.
-  std::vector<Reference> references_at(const btrfs::Extent& extent, std::uint64_t address);
+  // Those that can be read from and that the extent item names inline, be they all or not; up to
+  // `limit`. The verdict means nothing.
+  Resolved inline_references(const btrfs::Extent& extent, std::size_t limit);
+  // Those that can be read from and use the block at `offset` of the extent's content. The same.
+  Resolved references_at(const btrfs::Extent& extent, bool compressed, std::uint64_t offset);
 
  private:
   Resolved from_inline(const btrfs::Extent& extent);

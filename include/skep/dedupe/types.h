@@ -21,7 +21,7 @@ enum class Verdict : std::uint8_t {
   kUnique,             // nothing of it is stored elsewhere
   kKeeper,             // others were, or will be, shared with it
   kNoChecksum,         // nodatasum, or preallocated and not yet written
-  kCompressed,         // not yet supported
+  kCompressed,         // no other is compressed alike, and it was not looked into
   kPreallocated,       // in part
   kNodatasum,          // NOCOW or nodatasum file
   kImmutable,          // a file with the immutable flag
@@ -41,15 +41,38 @@ enum class Verdict : std::uint8_t {
 };
 std::string_view name_of(Verdict verdict);
 
+// Offsets and block numbers of an extent are those of its content: what it unpacks to when it is
+// compressed, what lies on disk otherwise.
 struct FingerprintedExtent {
   btrfs::Extent extent;
-  std::vector<index::Fingerprint> blocks;  // empty when it has no checksum at all
+  // One for each block of its content; empty when nothing of it is known.
+  std::vector<index::Fingerprint> blocks;
+  btrfs::ExtentKind kind;
+  bool read = false;  // `blocks` come from reading the data, or are to: until then without value
+  std::vector<index::Fingerprint> stored;  // of a compressed extent: of its blocks on disk
+
+  bool compressed() const { return kind.compression != 0; }
+  // Where the table says that block `i` lies: a compressed extent is named as a whole.
+  std::uint64_t cell_address(std::uint64_t i, std::uint64_t block_size) const {
+    return compressed() ? extent.address : extent.address + i * block_size;
+  }
+  // What of the extent's length on disk so many blocks of its content stand for.
+  std::uint64_t disk_bytes(std::uint64_t content_blocks) const {
+    return blocks.empty() ? 0 : extent.length * content_blocks / blocks.size();
+  }
 };
 
 // The extent that stays, as the match stage saw it.
 struct Keeper {
   std::uint64_t address = 0;
-  std::uint64_t length = 0;
+  std::uint64_t length = 0;       // of its content
+  std::uint64_t disk_length = 0;  // less when it is compressed
+  btrfs::ExtentKind kind;
+
+  // What of its length on disk so many bytes of its content stand for.
+  std::uint64_t disk_bytes(std::uint64_t content_bytes) const {
+    return length == disk_length ? content_bytes : content_bytes * disk_length / length;
+  }
 };
 
 // Staying wins over going when it frees as much within 1/32: large extents stay large. In any one
@@ -58,20 +81,22 @@ constexpr bool going_frees_more(std::uint64_t going, std::uint64_t staying) {
   return going > staying + staying / 32;
 }
 
-// `blocks` blocks of the victim from `first` equal those at `source`, inside `keeper`.
+// `blocks` blocks of the victim from `first` equal those at `source`: the keeper's address plus the
+// offset in its content.
 struct Run {
   std::uint32_t first = 0;
   std::uint32_t blocks = 0;
   std::uint64_t source = 0;
   Keeper keeper;
+  bool lone = false;  // a single block, which its neighbours do not confirm
 };
 
 struct Match {
   FingerprintedExtent victim;
   std::vector<Run> runs;          // ascending, not overlapping
   std::uint32_t zero_blocks = 0;  // outside the runs
-  // Blocks that others would free by going to this one, did it stay: going must free more.
-  std::uint64_t staying_frees_blocks = 0;
+  // Bytes on disk that others would free by going to this one, did it stay: going must free more.
+  std::uint64_t staying_frees_bytes = 0;
   std::vector<std::uint64_t> keepers;  // pinned, each once
   // kFreed: go on to plan. Everything else: why it is left alone.
   Verdict verdict = Verdict::kUnique;
@@ -110,6 +135,7 @@ struct Copy {
 // Replaces every reference to one victim.
 struct ReplacementPlan {
   btrfs::Extent victim;
+  btrfs::ExtentKind kind;  // of the victim, and of its copies
   std::vector<Share> shares;
   std::vector<Copy> copies;  // whole blocks, laid one after another
   std::vector<Copy> tails;   // each ends its file: a length below a block
@@ -117,8 +143,8 @@ struct ReplacementPlan {
   std::vector<index::Fingerprint> copy_fingerprints;
   std::vector<index::Fingerprint> tail_fingerprints;
   std::vector<std::uint64_t> keepers;  // extents it shares with, pinned until it is settled
-  std::uint64_t copied_bytes = 0;      // blocks
-  // Most that may be copied, by the gain rule; for ranges that turn out to differ.
+  std::uint64_t copied_bytes = 0;      // on disk, as estimated where they are compressed
+  // Most of the victim that may be copied, by the gain rule; for ranges that turn out to differ.
   std::uint64_t most_copied_bytes = ~0ULL;
   std::uint64_t duplicate_bytes = 0;
   std::uint64_t zero_bytes = 0;   // of them, those that become holes
@@ -129,7 +155,7 @@ struct ReplacementPlan {
 // A block that skep wrote, and where it lies now.
 struct NewBlock {
   index::Fingerprint fingerprint = 0;
-  std::uint64_t address = 0;
+  std::uint64_t address = 0;  // of its extent, where that is compressed
 };
 
 // The references through which a new extent can be read: what the plan shared it with.
@@ -176,8 +202,21 @@ struct Batch {
 };
 using BatchPtr = std::shared_ptr<Batch>;
 
+// What a pass looks at.
+enum class PassKind : std::uint8_t {
+  kQuick,        // every extent, by its stored checksums: compressed ones match as a whole, or not
+  kContentScan,  // reads those that have to be read, for the table; frees nothing
+  kDeepPlain,    // those fingerprinted by checksums, once more: some equal what was read since
+  kDeepRead,     // those that were read
+};
+
+// How far compressed extents are looked into.
+enum class Depth : std::uint8_t { kQuick, kDeep };
+
 // What the user chose.
 struct Options {
+  Depth depth = Depth::kDeep;
+  bool nodatasum = false;     // read extents without checksums, and match them among themselves
   std::uint32_t threads = 2;  // sharing at a time
   std::uint64_t min_run_bytes = 4096;
   double max_copy_ratio = 1.0;  // bytes copied for each byte freed, at most

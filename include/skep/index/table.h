@@ -32,14 +32,13 @@
 
 namespace skep::index {
 
-enum class FingerprintKind : std::uint32_t { kCsum = 1 };
-
 struct TableOptions {
   std::uint64_t size_bytes = 0;  // of the file, header included; rounded down to pages
   bool any_size = false;         // a table that is there is kept whatever its size
   btrfs::Uuid filesystem{};
   std::uint32_t block_size = 4096;
   btrfs::CsumType csum_type = btrfs::CsumType::kCrc32c;
+  FingerprintKind kind = FingerprintKind::kCsum;
 };
 
 class Table {

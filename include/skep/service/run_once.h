@@ -24,6 +24,7 @@ struct RunOptions {
   std::string mount;
   std::string state_dir;               // empty: StateDir::default_path
   std::uint64_t table_size_bytes = 0;  // 0: as the filesystem's data asks for
+  index::FingerprintKind fingerprint = index::FingerprintKind::kCsum;
   dedupe::Options engine;
 };
 
