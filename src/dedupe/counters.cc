@@ -33,6 +33,11 @@ std::string_view name_of(Verdict verdict) {
   return kNames[static_cast<std::size_t>(verdict)];
 }
 
+std::string_view name_of(PassKind kind) {
+  static constexpr std::string_view kNames[] = {"quick", "content_scan", "deep_plain", "deep_read"};
+  return kNames[static_cast<std::size_t>(kind)];
+}
+
 void Counters::leave(Verdict verdict, std::uint64_t bytes) {
   Tally& tally = verdicts[static_cast<std::size_t>(verdict)];
   tally.extents += 1;

@@ -6,12 +6,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <system_error>
 #include <utility>
@@ -25,38 +23,33 @@ namespace {
 using nlohmann::json;
 constexpr int kVersion = 1;
 
-constexpr std::string_view kPassNames[] = {"quick", "content_scan", "deep_plain", "deep_read"};
-
-std::string_view name_of(dedupe::PassKind kind) {
-  return kPassNames[static_cast<std::size_t>(kind)];
-}
-
+// One of the names of dedupe::name_of.
 dedupe::PassKind pass_kind(const std::string& name) {
-  const auto* found = std::find(std::begin(kPassNames), std::end(kPassNames), name);
-  if (found == std::end(kPassNames)) {
-    throw json::other_error::create(501, "no kind of pass: " + name, nullptr);
+  for (const auto kind : {dedupe::PassKind::kQuick, dedupe::PassKind::kContentScan,
+                          dedupe::PassKind::kDeepPlain, dedupe::PassKind::kDeepRead}) {
+    if (name == name_of(kind)) return kind;
   }
-  return static_cast<dedupe::PassKind>(found - std::begin(kPassNames));
+  throw json::other_error::create(501, "no kind of pass: " + name, nullptr);
 }
 
 json to_json(const Checkpoint& c, const btrfs::Uuid& filesystem) {
   json out = {{"version", kVersion},
               {"filesystem", btrfs::to_string(filesystem)},
-              {"done_generation", c.done_generation},
-              {"deep_generation", c.deep_generation},
-              {"table_generation", c.table_generation},
-              {"contents_generation", c.contents_generation},
-              {"nodatasum", c.nodatasum},
+              {"done_generation", c.position.done_generation},
+              {"deep_generation", c.position.deep_generation},
+              {"table_generation", c.position.table_generation},
+              {"contents_generation", c.position.contents_generation},
+              {"nodatasum", c.position.nodatasum},
               {"totals",
                {{"runs", c.totals.runs},
                 {"bytes_freed", c.totals.bytes_freed},
                 {"bytes_copied", c.totals.bytes_copied}}}};
-  if (c.unfinished) {
-    out["pass"] = {{"kind", name_of(c.kind)},
-                   {"after_generation", c.window.after},
-                   {"to_generation", c.window.to},
-                   {"tier", c.cursor.tier},
-                   {"address", c.cursor.address}};
+  if (c.position.unfinished) {
+    out["pass"] = {{"kind", name_of(c.position.kind)},
+                   {"after_generation", c.position.window.after},
+                   {"to_generation", c.position.window.to},
+                   {"tier", c.position.cursor.tier},
+                   {"address", c.position.cursor.address}};
   }
   return out;
 }
@@ -64,23 +57,23 @@ json to_json(const Checkpoint& c, const btrfs::Uuid& filesystem) {
 // Throws nlohmann's exceptions on what is missing or of another type.
 Checkpoint from_json(const json& in) {
   Checkpoint c;
-  in.at("done_generation").get_to(c.done_generation);
-  in.at("table_generation").get_to(c.table_generation);
+  in.at("done_generation").get_to(c.position.done_generation);
+  in.at("table_generation").get_to(c.position.table_generation);
   // Not there in states that knew nothing of extents that have to be read.
-  c.deep_generation = in.value("deep_generation", std::uint64_t{0});
-  c.contents_generation = in.value("contents_generation", std::uint64_t{0});
-  c.nodatasum = in.value("nodatasum", false);
+  c.position.deep_generation = in.value("deep_generation", std::uint64_t{0});
+  c.position.contents_generation = in.value("contents_generation", std::uint64_t{0});
+  c.position.nodatasum = in.value("nodatasum", false);
   const json& totals = in.at("totals");
   totals.at("runs").get_to(c.totals.runs);
   totals.at("bytes_freed").get_to(c.totals.bytes_freed);
   totals.at("bytes_copied").get_to(c.totals.bytes_copied);
   if (auto pass = in.find("pass"); pass != in.end()) {
-    c.unfinished = true;
-    c.kind = pass_kind(pass->value("kind", std::string(kPassNames[0])));
-    pass->at("after_generation").get_to(c.window.after);
-    pass->at("to_generation").get_to(c.window.to);
-    pass->at("tier").get_to(c.cursor.tier);
-    pass->at("address").get_to(c.cursor.address);
+    c.position.unfinished = true;
+    c.position.kind = pass_kind(pass->value("kind", std::string(name_of(dedupe::PassKind::kQuick))));
+    pass->at("after_generation").get_to(c.position.window.after);
+    pass->at("to_generation").get_to(c.position.window.to);
+    pass->at("tier").get_to(c.position.cursor.tier);
+    pass->at("address").get_to(c.position.cursor.address);
   }
   return c;
 }

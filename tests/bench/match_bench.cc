@@ -48,8 +48,11 @@ class Scene {
     if (!generation.ok()) return;
     window_.to = *generation;
     fingerprinter_.emplace(fs_->info());
-    const dedupe::FingerprintStage stage(*fs_, *fingerprinter_);
-    if (!stage.fingerprint(all_extents(*fs_), extents_).ok()) extents_.clear();
+    contents_.emplace(*fingerprinter_, fs_->info().block_size);
+    stage_.emplace(dedupe::FingerprintStage::Parts{*fs_, *fingerprinter_, *contents_, resolver_,
+                                                   counters_, dedupe::Options()});
+    std::vector<dedupe::ToRead> to_read;
+    if (!stage_->describe(all_extents(*fs_), false, extents_, to_read).ok()) extents_.clear();
   }
 
   bool valid() const { return extents_.size() == 2 * kExtents; }
@@ -60,11 +63,16 @@ class Scene {
 
   // Also puts back what a run has erased.
   void insert_into(index::Table& table) const {
-    for (const auto& [extent, blocks] : extents_) {
-      for (std::size_t i = 0; i < blocks.size(); ++i) {
-        table.insert(blocks[i], extent.address + i * kBlock);
+    for (const auto& one : extents_) {
+      for (std::size_t i = 0; i < one.blocks.size(); ++i) {
+        table.insert(one.blocks[i], one.extent.address + i * kBlock);
       }
     }
+  }
+
+  dedupe::MatchStage::Parts parts(index::Table& table, dedupe::Roles& roles,
+                                  dedupe::Counters& counters) {
+    return {*fs_, *fingerprinter_, table, *contents_, *stage_, roles, counters, dedupe::Options()};
   }
 
   dedupe::Batch batch() const {
@@ -77,6 +85,11 @@ class Scene {
  private:
   std::unique_ptr<btrfs::MemoryFilesystem> fs_;
   std::optional<index::Fingerprinter> fingerprinter_;
+  std::optional<index::ContentCache> contents_;
+  dedupe::PhaseGate gate_;
+  dedupe::Counters counters_;
+  dedupe::Resolver resolver_{*fs_, gate_, counters_};
+  std::optional<dedupe::FingerprintStage> stage_;
   dedupe::Window window_;
   std::vector<dedupe::FingerprintedExtent> extents_;
   std::uint64_t copies_ = 0;
@@ -99,7 +112,7 @@ bool is_right(const dedupe::Batch& batch, const Scene& scene) {
 
 // The argument is how many of 100 extents are copies.
 void match_batch(benchmark::State& state) {
-  const Scene scene(static_cast<std::uint64_t>(state.range(0)));
+  Scene scene(static_cast<std::uint64_t>(state.range(0)));
   const TemporaryTable table(1 << 20);
   if (!scene.valid() || !table) return state.SkipWithError("the scene is not as it should be");
   bool right = true;
@@ -109,8 +122,8 @@ void match_batch(benchmark::State& state) {
       scene.insert_into(*table);
       dedupe::Roles roles;
       dedupe::Counters counters;
-      dedupe::MatchStage stage(scene.fs(), scene.fingerprinter(), *table, roles, counters,
-                               dedupe::Options(), scene.window());
+      dedupe::MatchStage stage(scene.parts(*table, roles, counters), dedupe::PassKind::kQuick,
+                               scene.window());
       dedupe::Batch batch = scene.batch();
       state.ResumeTiming();
       stage.run(batch);

@@ -79,6 +79,11 @@ struct Case {
     options.threads = static_cast<std::uint32_t>(1 + random.below(3));
     options.min_run_bytes = kBlock << (random.percent(60) ? 0 : random.below(5));
     options.max_copy_ratio = random.percent(50) ? 1 : kRatios[random.below(kRatios.size())];
+    options.depth = random.percent(85) ? dedupe::Depth::kDeep : dedupe::Depth::kQuick;
+    options.nodatasum = options.depth == dedupe::Depth::kDeep && random.percent(40);
+    if (options.depth == dedupe::Depth::kDeep && random.percent(15)) {
+      kind = index::FingerprintKind::kData;
+    }
     files.build(static_cast<int>(5 + random.below(60)));
   }
   bool expect(bool holds, std::string_view what) {
@@ -100,6 +105,7 @@ struct Case {
   RandomFilesystem files;
   TemporaryFolder folder;
   std::uint64_t table_bytes = 0;
+  index::FingerprintKind kind = index::FingerprintKind::kCsum;
   dedupe::Options options;
   std::string complaints;
 };
@@ -155,7 +161,7 @@ void check_accounts(Case& c, const Counters& counters, const Stock& before) {
                               before.less(after), after.less(before));
 }
 
-void check_second_run(Case& c, index::Table& table, Progress progress, std::string_view what) {
+void check_second_run(Case& c, TableOfKind& table, Progress progress, std::string_view what) {
   btrfs::MemoryFilesystem& fs = c.files.fs();
   Counters counters;
   const std::atomic<bool> stop = false;
@@ -180,8 +186,8 @@ void check_fixed_point(Case& c) {
     Counters counters;
     Progress progress;
     const Stock before(fs);
-    auto table = c.folder.new_table(fs, c.table_bytes);
-    const RunEnd end = run_engine(fs, *table, counters, c.options, progress, stop);
+    auto table = c.folder.new_table(fs, c.kind, c.table_bytes);
+    const RunEnd end = run_engine(fs, table, counters, c.options, progress, stop);
     const std::string what = fmt::format("from nothing, run {}", run);
     c.expect(end.status.ok() && end.complete, fmt::format("{}: {}", what, end.status.ToString()));
     c.verify(what);
@@ -201,15 +207,15 @@ void quiet(Case& c) {
   Counters counters;
   Progress progress;
   const std::atomic<bool> stop = false;
-  auto table = c.folder.new_table(fs, c.table_bytes);
+  auto table = c.folder.new_table(fs, c.kind, c.table_bytes);
   const Stock before(fs);
-  const RunEnd end = run_engine(fs, *table, counters, c.options, progress, stop);
+  const RunEnd end = run_engine(fs, table, counters, c.options, progress, stop);
   c.expect(end.status.ok() && end.complete, end.status.ToString());
   c.verify("after the run");
   check_accounts(c, counters, before);
   c.equal(verdict_extents(counters), counters.extents_scanned.load(), "verdicts; scanned");
   c.equal(verdict_bytes(counters), counters.bytes_scanned.load(), "bytes of verdicts; scanned");
-  check_second_run(c, *table, progress, "again");
+  check_second_run(c, table, progress, "again");
   check_fixed_point(c);
 }
 
@@ -233,10 +239,10 @@ void must_complete_now(Case& c, std::string_view when) {
   Counters counters;
   Progress progress;
   const std::atomic<bool> stop = false;
-  auto table = c.folder.new_table(fs, c.table_bytes);
+  auto table = c.folder.new_table(fs, c.kind, c.table_bytes);
   c.expect(fs.sync().ok(), "sync");
   const Stock before(fs);
-  const RunEnd end = run_engine(fs, *table, counters, c.options, progress, stop);
+  const RunEnd end = run_engine(fs, table, counters, c.options, progress, stop);
   c.expect(end.status.ok() && end.complete, fmt::format("{}: {}", when, end.status.ToString()));
   c.verify(when);
   check_accounts(c, counters, before);
@@ -246,12 +252,12 @@ void faults(Case& c) {
   btrfs::MemoryFilesystem& fs = c.files.fs();
   Progress progress;
   const std::atomic<bool> stop = false;
-  auto table = c.folder.new_table(fs, c.table_bytes);
+  auto table = c.folder.new_table(fs, c.kind, c.table_bytes);
   const btrfs::FaultPlan plan = random_faults(c.random);
   fs.set_faults(plan);
   for (int run = 0; run < 3; ++run) {
     Counters counters;
-    const RunEnd end = run_engine(fs, *table, counters, c.options, progress, stop);
+    const RunEnd end = run_engine(fs, table, counters, c.options, progress, stop);
     c.verify(fmt::format("run {} with {}", run, btrfs::to_string(plan)));
     if (end.complete) {
       c.equal(verdict_extents(counters), counters.extents_scanned.load(), "verdicts; scanned");
@@ -265,7 +271,7 @@ void changes(Case& c) {
   btrfs::MemoryFilesystem& fs = c.files.fs();
   Progress progress;
   const std::atomic<bool> stop = false;
-  auto table = c.folder.new_table(fs, c.table_bytes);
+  auto table = c.folder.new_table(fs, c.kind, c.table_bytes);
   std::mutex mutex;  // of c.files and c.random
   int changes_left = static_cast<int>(1 + c.random.below(60));
   const std::uint64_t one_in = 1 + c.random.below(40);
@@ -279,7 +285,7 @@ void changes(Case& c) {
   });
   for (int run = 0; run < 2; ++run) {
     Counters counters;
-    const RunEnd end = run_engine(fs, *table, counters, c.options, progress, stop);
+    const RunEnd end = run_engine(fs, table, counters, c.options, progress, stop);
     const std::lock_guard lock(mutex);
     c.verify(fmt::format("run {} with changes", run));
     if (end.complete) {
@@ -296,7 +302,7 @@ void stops(Case& c) {
   Progress progress;
   std::atomic<bool> stop = false;
   std::atomic<std::int64_t> calls_left = 0;
-  auto table = c.folder.new_table(fs, c.table_bytes);
+  auto table = c.folder.new_table(fs, c.kind, c.table_bytes);
   fs.set_on_call([&](std::string_view) {
     if (--calls_left <= 0) stop = true;
   });
@@ -306,7 +312,7 @@ void stops(Case& c) {
     const Stock before(fs);
     stop = false;
     calls_left = static_cast<std::int64_t>(run < 20 ? 1 + c.random.below(300) : 1'000'000);
-    const RunEnd end = run_engine(fs, *table, counters, c.options, progress, stop);
+    const RunEnd end = run_engine(fs, table, counters, c.options, progress, stop);
     c.expect(end.status.ok() || absl::IsCancelled(end.status), end.status.ToString());
     c.verify(fmt::format("after stop {}", run));
     if (!c.complaints.empty()) return;
@@ -314,7 +320,7 @@ void stops(Case& c) {
     check_accounts(c, counters, before);
     if (!c.complaints.empty()) return;
     complete = end.complete;
-    if (c.random.percent(30)) table = c.folder.new_table(fs, c.table_bytes);
+    if (c.random.percent(30)) table = c.folder.new_table(fs, c.kind, c.table_bytes);
   }
   fs.set_on_call({});
   c.expect(complete, "never completed");
@@ -343,8 +349,10 @@ bool run_case(const Scenario& scenario, std::uint64_t seed) {
   Case c(seed, scenario.collisions);
   scenario.run(c);
   if (c.complaints.empty()) return true;
-  std::fprintf(stderr, "%s (threads %u, min run %lu, ratio %g, table %lu):\n%s", name.c_str(),
-               c.options.threads, static_cast<unsigned long>(c.options.min_run_bytes),
+  std::fprintf(stderr,
+               "%s (threads %u, depth %d, nodatasum %d, kind %u, min run %lu, ratio %g, table %lu):\n%s",
+               name.c_str(), c.options.threads, static_cast<int>(c.options.depth),
+               c.options.nodatasum, static_cast<unsigned>(c.kind), static_cast<unsigned long>(c.options.min_run_bytes),
                c.options.max_copy_ratio, static_cast<unsigned long>(c.table_bytes),
                c.complaints.c_str());
   return false;

@@ -8,49 +8,20 @@
 #include <filesystem>
 #include <utility>
 
-#include "skep/dedupe/engine.h"
-#include "skep/dedupe/fingerprint_stage.h"
-#include "skep/dedupe/limits.h"
 
 namespace skep::property {
 
 using dedupe::Counters;
 using dedupe::Verdict;
 
-RunEnd run_engine(btrfs::Filesystem& fs, index::Table& table, Counters& counters,
+RunEnd run_engine(btrfs::Filesystem& fs, TableOfKind& table, Counters& counters,
                   const dedupe::Options& options, Progress& progress,
                   const std::atomic<bool>& stop) {
-  const index::Fingerprinter fingerprinter(fs.info());
-  dedupe::Engine engine(fs, fingerprinter, table, counters, options);
+  const index::Fingerprinter fingerprinter(fs.info(), table.kind);
+  dedupe::Rounds rounds({fs, fingerprinter, *table.table, counters, options, stop}, progress, {});
   RunEnd end;
-  for (int i = 0; i < dedupe::limits::kPasses; ++i) {
-    auto committed = fs.sync();
-    if (!committed.ok()) return {committed.status(), false, end.passes};
-    dedupe::Window window{progress.done_generation, *committed};
-    dedupe::Cursor from;
-    if (progress.unfinished) {
-      window = progress.window;
-      from = progress.cursor;
-    }
-    if (window.to <= window.after) break;
-    auto census = dedupe::scan(fs, fingerprinter, window, table, [&stop] { return stop.load(); });
-    if (!census.ok()) return {census.status(), false, end.passes};
-    const std::uint64_t gone = counters.bytes_gone;
-    const bool resumed = progress.unfinished;
-    progress.unfinished = true;
-    progress.window = window;
-    progress.cursor = from;
-    const auto result = engine.run_pass(window, from, *census, stop,
-                                        [&](dedupe::Cursor reached) { progress.cursor = reached; });
-    ++end.passes;
-    progress.cursor = result.reached;
-    if (!result.status.ok()) return {result.status, false, end.passes};
-    if (!result.complete) return {absl::OkStatus(), false, end.passes};
-    progress.unfinished = false;
-    progress.done_generation = window.to;
-    if (!resumed && counters.bytes_gone == gone) break;
-  }
-  end.complete = true;
+  end.status = rounds.run();
+  end.complete = end.status.ok();
   return end;
 }
 
@@ -100,19 +71,20 @@ TemporaryFolder::~TemporaryFolder() {
   std::filesystem::remove_all(path_, ignored);
 }
 
-std::unique_ptr<index::Table> TemporaryFolder::new_table(const btrfs::Filesystem& fs,
-                                                         std::uint64_t bytes) {
+TableOfKind TemporaryFolder::new_table(const btrfs::Filesystem& fs, index::FingerprintKind kind,
+                                       std::uint64_t bytes) {
   index::TableOptions options;
   options.size_bytes = bytes;
   options.filesystem = fs.info().uuid;
   options.block_size = fs.info().block_size;
   options.csum_type = fs.info().csum_type;
+  options.kind = kind;
   auto table = index::Table::open(fmt::format("{}/table{}", path_, ++tables_), options);
   if (!table.ok()) {
     std::fprintf(stderr, "%s\n", table.status().ToString().c_str());
     std::abort();
   }
-  return *std::move(table);
+  return {kind, *std::move(table)};
 }
 
 }  // namespace skep::property

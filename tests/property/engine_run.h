@@ -13,27 +13,26 @@
 
 #include "skep/btrfs/filesystem.h"
 #include "skep/dedupe/counters.h"
-#include "skep/dedupe/crawl.h"
+#include "skep/dedupe/rounds.h"
 #include "skep/dedupe/types.h"
 #include "skep/index/table.h"
 
 namespace skep::property {
 
-// What one run leaves to the next.
-struct Progress {
-  std::uint64_t done_generation = 0;
-  bool unfinished = false;
-  dedupe::Window window;
-  dedupe::Cursor cursor;
+using Progress = dedupe::Position;  // what one run leaves to the next
+
+struct TableOfKind {
+  index::FingerprintKind kind = index::FingerprintKind::kCsum;
+  std::unique_ptr<index::Table> table;
 };
 
 struct RunEnd {
   absl::Status status;
   bool complete = false;
-  int passes = 0;
 };
 
-RunEnd run_engine(btrfs::Filesystem& fs, index::Table& table, dedupe::Counters& counters,
+// The kind of the fingerprints is the table's.
+RunEnd run_engine(btrfs::Filesystem& fs, TableOfKind& table, dedupe::Counters& counters,
                   const dedupe::Options& options, Progress& progress,
                   const std::atomic<bool>& stop);
 
@@ -51,7 +50,8 @@ class TemporaryFolder {
   TemporaryFolder(const TemporaryFolder&) = delete;
   TemporaryFolder& operator=(const TemporaryFolder&) = delete;
   // A new table in it, for `fs`; ends the program when it cannot be made.
-  std::unique_ptr<index::Table> new_table(const btrfs::Filesystem& fs, std::uint64_t bytes);
+  TableOfKind new_table(const btrfs::Filesystem& fs, index::FingerprintKind kind,
+                        std::uint64_t bytes);
 
  private:
   std::string path_;

@@ -69,7 +69,11 @@ btrfs::MemoryOptions RandomFilesystem::options(Random& random) {
 }
 
 RandomFilesystem::RandomFilesystem(std::uint64_t seed, bool collisions)
-    : random_(seed), collisions_(collisions), fs_(options(random_)) {}
+    : random_(seed),
+      collisions_(collisions),
+      // Half of them are mostly plain, some mostly compressed or without checksums.
+      plain_percent_(random_.percent(50) ? 90 : 10 + random_.below(80)),
+      fs_(options(random_)) {}
 
 void RandomFilesystem::build(int files) {
   for (std::uint64_t more = random_.below(3); more > 0; --more) fs_.add_subvolume();
@@ -164,10 +168,11 @@ void RandomFilesystem::create() {
     shadow_[fs_.create_inline(root, small)] = small;
     return;
   }
-  const bool plain = random_.percent(90);
+  const bool plain = random_.percent(plain_percent_);
   const std::uint64_t flags =
       !plain && random_.percent(40) ? btrfs::kInodeNodatasum | btrfs::kInodeNodatacow : 0;
-  const std::uint8_t compression = !plain && random_.percent(40) ? 3 : 0;
+  const std::uint8_t compression =
+      !plain && random_.percent(60) ? static_cast<std::uint8_t>(1 + random_.below(3)) : 0;
   const FileKey key = fs_.create(root, {}, flags);
   shadow_[key];
   for (std::uint64_t pieces = random_.percent(70) ? 1 : 1 + random_.below(4); pieces > 0;

@@ -76,6 +76,7 @@ class RandomFilesystem {
 
   Random random_;
   const bool collisions_;
+  const std::uint64_t plain_percent_;  // of new files: neither compressed nor without checksums
   btrfs::MemoryFilesystem fs_;
   std::map<btrfs::FileKey, Bytes> shadow_;
   std::set<btrfs::FileKey> immutable_;

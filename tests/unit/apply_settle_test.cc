@@ -256,14 +256,14 @@ TEST_CASE_METHOD(Pipeline, "what no other extent holds is copied once, and is fo
 
 TEST_CASE_METHOD(Pipeline, "tails are shared with copies that end at the same byte") {
   std::vector<FileKey> files;
-  std::vector<Bytes> contents;
+  std::vector<Bytes> datas;
   for (std::uint64_t i = 0; i < 5; ++i) {
     const Bytes data = head(distinct_blocks(10 + i, 4), 3 * kBlock + 100 + 7 * i);
     Bytes padded = data;
     padded.resize(4 * kBlock);
     file(padded);
     files.push_back(file(data));
-    contents.push_back(data);
+    datas.push_back(data);
   }
   auto batches = plan();
   Batch& batch = batch_to_apply(batches);
@@ -279,7 +279,7 @@ TEST_CASE_METHOD(Pipeline, "tails are shared with copies that end at the same by
   CHECK(counters.bytes_copied == 5 * kBlock);
   for (std::size_t i = 0; i < files.size(); ++i) {
     INFO(i);
-    CHECK((fs.read_all(files[i]) == contents[i]));
+    CHECK((fs.read_all(files[i]) == datas[i]));
   }
   // Five keepers of four blocks, and one block for each tail.
   CHECK(fs.data_used() == 25 * kBlock);

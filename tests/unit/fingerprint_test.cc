@@ -4,6 +4,7 @@
 #include <set>
 
 #include "skep/btrfs/crc32c.h"
+#include "skep/btrfs/csum.h"
 #include "testing.h"
 
 namespace skep::index {
@@ -41,10 +42,33 @@ TEST_CASE("zeros of other block sizes have other fingerprints") {
   CHECK(seen.size() == 3);
 }
 
-TEST_CASE("where the checksum function is not at hand no block counts as zero") {
-  CHECK(Fingerprinter(info_of(4096, btrfs::CsumType::kSha256, 32)).zero() == kNoFingerprint);
-  CHECK(Fingerprinter(info_of(4096, btrfs::CsumType::kBlake2b, 32)).zero() == kNoFingerprint);
-  CHECK(Fingerprinter(info_of(4096, btrfs::CsumType::kXxhash64, 8)).zero() != kNoFingerprint);
+TEST_CASE("a block that was read has the fingerprint of its stored checksum") {
+  using Case = std::pair<btrfs::CsumType, std::uint16_t>;
+  const auto [type, size] =
+      GENERATE(Case{btrfs::CsumType::kCrc32c, 4}, Case{btrfs::CsumType::kXxhash64, 8},
+               Case{btrfs::CsumType::kSha256, 32}, Case{btrfs::CsumType::kBlake2b, 32});
+  INFO(btrfs::to_string(type));
+  const Fingerprinter fingerprinter(info_of(4096, type, size));
+  const Bytes block = random_bytes(3, 4096);
+  const btrfs::Csum csum = btrfs::csum_of(type, block);
+  CHECK(fingerprinter.from_block(block, false) ==
+        fingerprinter.from_csum(std::span(csum).first(size)));
+  CHECK(fingerprinter.zero() == fingerprinter.from_block(Bytes(4096), false));
+  CHECK(fingerprinter.is_zero(fingerprinter.zero()));
+  CHECK_FALSE(fingerprinter.is_zero(fingerprinter.from_block(block, false)));
+  CHECK(fingerprinter.bits() == (type == btrfs::CsumType::kCrc32c ? 32 : 64));
+}
+
+TEST_CASE("a block without checksum meets none that has one") {
+  const Fingerprinter csums(info_of(4096, btrfs::CsumType::kXxhash64, 8));
+  const Fingerprinter data(info_of(4096, btrfs::CsumType::kXxhash64, 8), FingerprintKind::kData);
+  const Bytes block = random_bytes(3, 4096);
+  CHECK(csums.from_block(block, true) != csums.from_block(block, false));
+  CHECK(data.from_block(block, true) != data.from_block(block, false));
+  CHECK(csums.zero(true) != csums.zero(false));
+  CHECK(csums.is_zero(csums.zero(true)));
+  CHECK(data.from_block(block, false) != csums.from_block(block, false));
+  CHECK(data.bits() == 64);
 }
 
 TEST_CASE("equal checksums have equal fingerprints, others differ, and none is that of no block") {

@@ -19,7 +19,9 @@
 #include "skep/dedupe/plan_stage.h"
 #include "skep/dedupe/resolver.h"
 #include "skep/dedupe/roles.h"
+#include "skep/dedupe/scan.h"
 #include "skep/dedupe/settle_stage.h"
+#include "skep/index/content_cache.h"
 #include "temporary_folder.h"
 #include "testing.h"
 
@@ -50,10 +52,13 @@ struct Pipeline {
   dedupe::Counters counters;
   dedupe::PhaseGate gate;
   dedupe::Roles roles;
-  dedupe::Resolver resolver{fs, gate, counters};
+  index::ContentCache contents{fingerprinter, kBlock};
+  dedupe::ContentMarks marks;
+  dedupe::Resolver resolver{fs, gate, counters}, read_resolver{fs, gate, counters};
   dedupe::KeeperCatalog catalog{fs, resolver};
   dedupe::MetadataPrice price{16384, 1};
   dedupe::Options options;
+  dedupe::PassKind pass = dedupe::PassKind::kQuick;
   std::atomic<bool> stop = false;
   int kept = 0;
 
@@ -91,16 +96,18 @@ struct Pipeline {
     auto census = dedupe::scan(fs, fingerprinter, {0, window.to}, *table, [] { return false; });
     REQUIRE(census.ok());
     dedupe::Crawl crawl(fs, window, {}, *census);
-    const dedupe::FingerprintStage fingerprint(fs, fingerprinter);
-    dedupe::MatchStage match(fs, fingerprinter, *table, roles, counters, options, window);
-    dedupe::PlanStage planner({fs, fingerprinter, *table, resolver, catalog, price, roles, counters,
-                               options, [&] { match.expect_changes(); }});
+    dedupe::FingerprintStage fingerprint(
+        {fs, fingerprinter, contents, read_resolver, counters, options});
+    dedupe::MatchStage match(
+        {fs, fingerprinter, *table, contents, fingerprint, roles, counters, options}, pass, window);
+    dedupe::PlanStage planner({fs, fingerprinter, *table, contents, resolver, catalog, price, roles,
+                               counters, options, [&] { match.expect_changes(); }});
     std::vector<dedupe::Batch> out;
     for (;;) {
       auto batch = crawl.next();
       REQUIRE(batch.ok());
       if (*batch == nullptr) return out;
-      REQUIRE(fingerprint.run(**batch).ok());
+      REQUIRE(fingerprint.run(**batch, pass, marks, 0).ok());
       match.run(**batch);
       REQUIRE(planner.run(**batch).ok());
       out.push_back(std::move(**batch));

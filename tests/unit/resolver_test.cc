@@ -102,16 +102,34 @@ TEST_CASE_METHOD(Fixture, "extents newer than the last snapshot need no LOGICAL_
 }
 
 TEST_CASE_METHOD(Fixture, "extents of files that must be left alone say why") {
-  using Case = std::pair<std::uint64_t, Verdict>;
-  const auto [flags, verdict] =
-      GENERATE(Case{btrfs::kInodeImmutable, Verdict::kImmutable},
-               Case{btrfs::kInodeNodatasum, Verdict::kNodatasum},
-               Case{btrfs::kInodeNodatasum | btrfs::kInodeNodatacow, Verdict::kNodatasum});
+  const bool snapshotted = GENERATE(false, true);
+  INFO(snapshotted);
+  const FileKey a = file(blocks("ABCD"), btrfs::kInodeImmutable);
+  if (snapshotted) fs.snapshot(root);
+  CHECK(resolve(extent_of(a)).verdict == Verdict::kImmutable);
+}
+
+TEST_CASE_METHOD(Fixture, "references say that an extent belongs to files without checksums") {
+  const std::uint64_t flags =
+      GENERATE(as<std::uint64_t>{}, btrfs::kInodeNodatasum,
+               btrfs::kInodeNodatasum | btrfs::kInodeNodatacow);
   const bool snapshotted = GENERATE(false, true);
   INFO(flags << ' ' << snapshotted);
   const FileKey a = file(blocks("ABCD"), flags);
   if (snapshotted) fs.snapshot(root);
-  CHECK(resolve(extent_of(a)).verdict == verdict);
+  const auto resolved = resolve(extent_of(a));
+  CHECK(resolved.verdict == Verdict::kFreed);
+  CHECK(resolved.kind == btrfs::ExtentKind{0, true});
+}
+
+TEST_CASE_METHOD(Fixture, "an extent of files with and of files without checksums is left") {
+  const bool snapshotted = GENERATE(false, true);
+  const FileKey a = file(blocks("ABCD"));
+  const FileKey b = file({});
+  REQUIRE(fs.reflink(a, 0, 4 * kBlock, b, 0).ok());
+  REQUIRE(fs.set_flags(b, btrfs::kInodeNodatasum).ok());
+  if (snapshotted) fs.snapshot(root);
+  CHECK(resolve(extent_of(a)).verdict == Verdict::kNodatasum);
 }
 
 TEST_CASE_METHOD(Fixture, "one immutable file among others is enough") {
@@ -130,11 +148,18 @@ TEST_CASE_METHOD(Fixture, "preallocated extents are left, also when they are wri
   CHECK(resolve(extent_of(a)).verdict == Verdict::kPreallocated);
 }
 
-TEST_CASE_METHOD(Fixture, "compressed extents are left") {
+TEST_CASE_METHOD(Fixture, "references say that an extent is compressed, and how long it unpacks") {
   const FileKey a = file(blocks("ABCDEFGH"), 0, 3);
-  CHECK(resolve(extent_of(a)).verdict == Verdict::kCompressed);
-  fs.snapshot(root);
-  CHECK(resolve(extent_of(a)).verdict == Verdict::kCompressed);
+  const bool snapshotted = GENERATE(false, true);
+  if (snapshotted) fs.snapshot(root);
+  const auto extent = extent_of(a);
+  const auto resolved = resolve(extent);
+  CHECK(resolved.verdict == Verdict::kFreed);
+  CHECK(resolved.kind == btrfs::ExtentKind{3, false});
+  CHECK(extent.length == 4 * kBlock);
+  CHECK(resolved.content_length == 8 * kBlock);
+  REQUIRE(resolved.references.size() == (snapshotted ? 2 : 1));
+  CHECK(resolved.references[0].length == 8 * kBlock);
 }
 
 TEST_CASE_METHOD(Fixture, "an extent whose file was written meanwhile has changed") {
@@ -165,14 +190,14 @@ TEST_CASE_METHOD(Fixture, "the files that hold one block are named for it alone"
   REQUIRE(fs.reflink(a, kBlock, kBlock, b, 0).ok());
   const auto extent = extent_of(a);
   REQUIRE(resolver.refresh().ok());
-  CHECK(resolver.references_at(extent, extent.address).size() == 1);
-  const auto both = resolver.references_at(extent, extent.address + kBlock);
+  CHECK(resolver.references_at(extent, false, 0).references.size() == 1);
+  const auto both = resolver.references_at(extent, false, kBlock).references;
   CHECK(both.size() == 2);
   CHECK(std::any_of(both.begin(), both.end(), [&](const auto& r) { return r.file == b; }));
   REQUIRE(fs.set_flags(b, btrfs::kInodeImmutable).ok());  // a source all the same
-  CHECK(resolver.references_at(extent, extent.address + kBlock).size() == 2);
+  CHECK(resolver.references_at(extent, false, kBlock).references.size() == 2);
   REQUIRE(fs.set_flags(b, btrfs::kInodeNodatasum).ok());
-  CHECK(resolver.references_at(extent, extent.address + kBlock).size() == 1);
+  CHECK(resolver.references_at(extent, false, kBlock).references.size() == 1);
 }
 
 }  // namespace

@@ -29,11 +29,11 @@ StateDir open_dir(const std::string& path) {
 
 Checkpoint some_checkpoint() {
   Checkpoint c;
-  c.done_generation = 41;
-  c.table_generation = 43;
-  c.unfinished = true;
-  c.window = {41, 43};
-  c.cursor = {5, 0x1234567000};
+  c.position.done_generation = 41;
+  c.position.table_generation = 43;
+  c.position.unfinished = true;
+  c.position.window = {41, 43};
+  c.position.cursor = {5, 0x1234567000};
   c.totals = {3, 1ULL << 41, 12345};
   return c;
 }
@@ -45,8 +45,8 @@ TEST_CASE("a state directory is made when it is missing, and begins empty") {
   CHECK(std::filesystem::is_directory(path));
   CHECK(dir.path() == path);
   CHECK(dir.table_path() == path + "/table");
-  CHECK(dir.checkpoint().done_generation == 0);
-  CHECK_FALSE(dir.checkpoint().unfinished);
+  CHECK(dir.checkpoint().position.done_generation == 0);
+  CHECK_FALSE(dir.checkpoint().position.unfinished);
   CHECK(dir.checkpoint().totals.runs == 0);
   CHECK(dir.set_aside_reason().empty());
 }
@@ -62,13 +62,13 @@ TEST_CASE("a checkpoint comes back as it was saved") {
   const StateDir dir = open_dir(folder.path());
   const Checkpoint& c = dir.checkpoint();
   CHECK(dir.set_aside_reason().empty());
-  CHECK(c.done_generation == saved.done_generation);
-  CHECK(c.table_generation == saved.table_generation);
-  CHECK(c.unfinished);
-  CHECK(c.window.after == saved.window.after);
-  CHECK(c.window.to == saved.window.to);
-  CHECK(c.cursor.tier == saved.cursor.tier);
-  CHECK(c.cursor.address == saved.cursor.address);
+  CHECK(c.position.done_generation == saved.position.done_generation);
+  CHECK(c.position.table_generation == saved.position.table_generation);
+  CHECK(c.position.unfinished);
+  CHECK(c.position.window.after == saved.position.window.after);
+  CHECK(c.position.window.to == saved.position.window.to);
+  CHECK(c.position.cursor.tier == saved.position.cursor.tier);
+  CHECK(c.position.cursor.address == saved.position.cursor.address);
   CHECK(c.totals.runs == saved.totals.runs);
   CHECK(c.totals.bytes_freed == saved.totals.bytes_freed);
   CHECK(c.totals.bytes_copied == saved.totals.bytes_copied);
@@ -78,14 +78,14 @@ TEST_CASE("a checkpoint between passes has no cursor") {
   const TemporaryFolder folder;
   Checkpoint saved = some_checkpoint();
   REQUIRE(open_dir(folder.path()).save(saved).ok());
-  saved.unfinished = false;
-  saved.done_generation = 43;
+  saved.position.unfinished = false;
+  saved.position.done_generation = 43;
   REQUIRE(open_dir(folder.path()).save(saved).ok());
   const Checkpoint c = open_dir(folder.path()).checkpoint();
-  CHECK(c.done_generation == 43);
-  CHECK_FALSE(c.unfinished);
-  CHECK(c.cursor.tier == 0);
-  CHECK(c.cursor.address == 0);
+  CHECK(c.position.done_generation == 43);
+  CHECK_FALSE(c.position.unfinished);
+  CHECK(c.position.cursor.tier == 0);
+  CHECK(c.position.cursor.address == 0);
 }
 
 TEST_CASE("saving replaces the checkpoint whole, and leaves nothing else") {
@@ -95,7 +95,7 @@ TEST_CASE("saving replaces the checkpoint whole, and leaves nothing else") {
   REQUIRE(dir.save(some_checkpoint()).ok());
   REQUIRE(dir.save(some_checkpoint()).ok());
   CHECK_FALSE(std::filesystem::exists(folder.file("state.json.new")));
-  CHECK(open_dir(folder.path()).checkpoint().done_generation == 41);
+  CHECK(open_dir(folder.path()).checkpoint().position.done_generation == 41);
 }
 
 TEST_CASE("a checkpoint that cannot be used is set aside") {
@@ -120,8 +120,8 @@ TEST_CASE("a checkpoint that cannot be used is set aside") {
   write_file(path, text);
   const StateDir dir = open_dir(folder.path());
   CHECK_FALSE(dir.set_aside_reason().empty());
-  CHECK(dir.checkpoint().done_generation == 0);
-  CHECK_FALSE(dir.checkpoint().unfinished);
+  CHECK(dir.checkpoint().position.done_generation == 0);
+  CHECK_FALSE(dir.checkpoint().position.unfinished);
   CHECK_FALSE(std::filesystem::exists(path));
   CHECK(contents_of(path + ".old") == text);
   REQUIRE(dir.save(some_checkpoint()).ok());

@@ -210,6 +210,8 @@ enum class PassKind : std::uint8_t {
   kDeepRead,     // those that were read
 };
 
+std::string_view name_of(PassKind kind);
+
 // How far compressed extents are looked into.
 enum class Depth : std::uint8_t { kQuick, kDeep };
 

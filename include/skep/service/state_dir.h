@@ -11,8 +11,7 @@
 #include <string>
 
 #include "skep/btrfs/types.h"
-#include "skep/dedupe/crawl.h"
-#include "skep/dedupe/types.h"
+#include "skep/dedupe/rounds.h"
 
 namespace skep::service {
 
@@ -22,19 +21,9 @@ struct Totals {  // since ever
   std::uint64_t bytes_copied = 0;
 };
 
-// What a later run needs to go on. All extents up to generation `done` have been looked at, and all
-// that have to be read up to generation `deep`; when `unfinished`, a pass over `window` has reached
-// `cursor`.
+// What a later run needs to go on.
 struct Checkpoint {
-  std::uint64_t done_generation = 0;
-  std::uint64_t deep_generation = 0;
-  std::uint64_t table_generation = 0;     // the table has seen all extents up to it
-  std::uint64_t contents_generation = 0;  // the same, of those that have to be read
-  bool nodatasum = false;                 // those without checksums are among these
-  bool unfinished = false;
-  dedupe::PassKind kind = dedupe::PassKind::kQuick;
-  dedupe::Window window;
-  dedupe::Cursor cursor;
+  dedupe::Position position;
   Totals totals;
 };
 

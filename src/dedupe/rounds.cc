@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT
+#include "skep/dedupe/rounds.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "skep/dedupe/limits.h"
+#include "skep/dedupe/scan.h"
+
+namespace skep::dedupe {
+
+Rounds::Rounds(const Parts& parts, Position& position, Hooks hooks)
+    : p_(parts),
+      position_(position),
+      hooks_(std::move(hooks)),
+      engine_(p_.fs, p_.fingerprinter, p_.table, p_.counters, p_.options) {}
+
+void Rounds::begin(PassKind kind, Window window) {
+  position_.unfinished = true;
+  position_.kind = kind;
+  position_.window = window;
+  position_.cursor = {};
+}
+
+// The pass that the position names, from its cursor to its end.
+absl::Status Rounds::pass() {
+  hooks_.pass_begins();
+  const std::uint64_t gone = p_.counters.bytes_gone;
+  auto result = engine_.run_pass(position_.kind, position_.window, position_.cursor, census_,
+                                 p_.stop, [this](Cursor cursor) {
+                                   position_.cursor = cursor;
+                                   hooks_.advanced();
+                                 });
+  position_.cursor = result.reached;
+  spdlog::debug("{} pass: {} bytes gone", name_of(position_.kind), p_.counters.bytes_gone - gone);
+  if (!result.status.ok()) return result.status;
+  return result.complete ? absl::OkStatus() : absl::CancelledError("stopped");
+}
+
+absl::Status Rounds::quick() {
+  hooks_.more_work(census_.bytes_from(position_.cursor.tier));
+  return pass();
+}
+
+absl::Status Rounds::read_contents() {
+  const auto stop = [this] { return p_.stop.load(); };
+  const std::uint64_t done = position_.window.after;
+  if (position_.contents_generation < done) {
+    // The table was lost, and with it what had been read.
+    auto status = engine_.read_contents({position_.contents_generation, done}, 0, stop,
+                                        [](std::uint64_t) {});
+    if (!status.ok()) return status;
+    position_.contents_generation = done;
+  }
+  auto status = engine_.read_contents(position_.window, position_.cursor.address, stop,
+                                      [this](std::uint64_t address) {
+                                        position_.cursor.address = address;
+                                        hooks_.advanced();
+                                      });
+  if (status.ok()) position_.contents_generation = position_.window.to;
+  return status;
+}
+
+absl::Status Rounds::deep(PassKind kind) {
+  if (position_.kind != kind) begin(kind, position_.window);
+  if (!engine_.anything_to_deepen()) return absl::OkStatus();
+  const std::uint64_t before = p_.counters.freed_bytes();
+  auto status = pass();
+  const std::uint64_t after = p_.counters.freed_bytes();
+  p_.counters.bytes_deep += after - std::min(before, after);
+  return status;
+}
+
+// From where the position stands to the end of the deep passes.
+absl::Status Rounds::round() {
+  // Fills the table with the window's own blocks, so that every extent meets those that come behind.
+  auto census = scan(p_.fs, p_.fingerprinter, position_.window, p_.table,
+                     [this] { return p_.stop.load(); });
+  if (!census.ok()) return census.status();
+  census_ = *census;
+  spdlog::debug("generations {} to {}: {} extents", position_.window.after + 1,
+                position_.window.to,
+                std::accumulate(census_.extents.begin(), census_.extents.end(), std::uint64_t{0}));
+  position_.table_generation = std::max(position_.table_generation, position_.window.to);
+  if (position_.kind == PassKind::kQuick) {
+    if (p_.fingerprinter.kind() == index::FingerprintKind::kCsum) {
+      if (auto status = quick(); !status.ok()) return status;
+    }
+    position_.done_generation = position_.window.to;
+    if (p_.options.depth == Depth::kQuick) return absl::OkStatus();
+    begin(PassKind::kContentScan, {position_.deep_generation, position_.window.to});
+  } else if (position_.kind != PassKind::kContentScan || position_.cursor.address != 0) {
+    engine_.deepen_everything();
+  }
+  if (position_.kind == PassKind::kContentScan) {
+    if (auto status = read_contents(); !status.ok()) return status;
+  }
+  if (position_.kind != PassKind::kDeepRead) {
+    if (auto status = deep(PassKind::kDeepPlain); !status.ok()) return status;
+  }
+  auto status = deep(PassKind::kDeepRead);
+  if (status.ok()) position_.deep_generation = position_.window.to;
+  return status;
+}
+
+// Losing the table loses speed, not data: what earlier runs have seen goes back into it.
+absl::Status Rounds::refill() {
+  if (!p_.table.reopened()) {
+    // Noted before the refill begins: one that is cut short is done again.
+    position_.table_generation = position_.contents_generation = 0;
+    hooks_.advanced();
+  }
+  const std::uint64_t done = position_.done_generation;
+  if (position_.table_generation >= done) return absl::OkStatus();
+  auto census = scan(p_.fs, p_.fingerprinter, {position_.table_generation, done}, p_.table,
+                     [this] { return p_.stop.load(); });
+  if (census.ok()) position_.table_generation = done;
+  return census.status();
+}
+
+// Extents without checksums that are asked for now, and were not before, are all still to be seen.
+void Rounds::forget_what_was_done_differently() {
+  if (p_.options.nodatasum && !position_.nodatasum) {
+    position_.deep_generation = position_.contents_generation = 0;
+    if (position_.kind != PassKind::kQuick) position_.unfinished = false;
+  }
+  position_.nodatasum = p_.options.nodatasum;
+}
+
+absl::Status Rounds::run() {
+  forget_what_was_done_differently();
+  if (auto status = refill(); !status.ok()) return status;
+  for (int i = 0; i < limits::kPasses; ++i) {
+    // Everything written before this instant gets its extents and its checksums.
+    if (auto status = p_.fs.write_back(); !status.ok()) return status;
+    auto committed = p_.fs.sync();
+    if (!committed.ok()) return committed.status();
+    if (p_.stop) return absl::CancelledError("stopped");
+    const bool resumed = position_.unfinished;
+    if (!resumed) {
+      const bool deepened = p_.options.depth == Depth::kQuick ||
+                            position_.deep_generation >= position_.done_generation;
+      if (*committed <= position_.done_generation && deepened) break;
+      begin(PassKind::kQuick, {position_.done_generation, *committed});
+    }
+    const std::uint64_t gone = p_.counters.bytes_gone;
+    if (auto status = round(); !status.ok()) return status;
+    position_.unfinished = false;
+    if (!resumed && p_.counters.bytes_gone == gone) break;
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace skep::dedupe
