@@ -16,6 +16,7 @@
 #include "skep/dedupe/fingerprint_stage.h"
 #include "skep/dedupe/limits.h"
 #include "skep/service/exit_status.h"
+#include "skep/service/sizes.h"
 #include "target.h"
 
 namespace skep::service {
@@ -176,7 +177,9 @@ absl::Status Run::run(Summary& summary) {
 }
 
 Refusal refuse_state(const absl::Status& status) {
-  const bool wrong_call = absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status);
+  // No room for the table: another size or place has to be named.
+  const bool wrong_call = absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status) ||
+                          absl::IsResourceExhausted(status);
   return {wrong_call ? kExitUsage : kExitFailed, std::string(message_of(status))};
 }
 
@@ -184,8 +187,8 @@ absl::StatusOr<std::unique_ptr<index::Table>> open_table(btrfs::Filesystem& fs,
                                                          const StateDir& state,
                                                          std::uint64_t wanted_bytes) {
   const btrfs::FsInfo& info = fs.info();
-  index::TableOptions options{wanted_bytes, wanted_bytes == 0, info.uuid, info.block_size,
-                              info.csum_type};
+  index::TableOptions options{wanted_bytes,    wanted_bytes == 0, info.uuid,
+                              info.block_size, info.csum_type,    index::FingerprintKind::kCsum};
   if (options.any_size) {
     auto space = fs.space();
     if (!space.ok()) return space.status();
@@ -234,6 +237,10 @@ RunResult run_once(const RunOptions& options, Progress& progress, const std::ato
   if (!(*table)->set_aside_reason().empty()) {
     spdlog::info("{}: {}; set aside as table.old, filling a new one", state->table_path(),
                  (*table)->set_aside_reason());
+  }
+  if (const std::uint64_t before = (*table)->resized_from_bytes(); before != 0) {
+    spdlog::info("{}: resized from {} to {}, what fits is kept", state->table_path(),
+                 format_size(before), format_size(options.table_size_bytes));
   }
   Run run(fs, *state, **table, options, progress, stop);
   out.status = run.run(out.summary);
