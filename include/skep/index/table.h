@@ -113,7 +113,7 @@ class Table {
   bool reopened_ = false;
   std::string set_aside_reason_;
   std::uint64_t resized_from_bytes_ = 0;
-  // Both are set by open() and stay.
+  // All three are set by open() and stay.
   std::unique_ptr<TableMap> map_;
   std::unique_ptr<Places> places_;
   std::span<Bucket> buckets_;
