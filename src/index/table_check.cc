@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include <algorithm>
+#include <span>
 
 #include "skep/index/table_file.h"
 #include "table_map.h"
@@ -23,10 +24,8 @@ class BucketCheck {
  private:
   void look_at(std::size_t at) {
     const Cell cell = bucket_.cells[at];
-    const auto line = bucket_.line(at / kLineCells);
-    count(std::find(line.begin(), line.begin() + at % kLineCells, Cell{0}) !=
-              line.begin() + at % kLineCells,
-          out_.behind_gap);
+    const auto before = std::span(bucket_.line(at / kLineCells)).first(at % kLineCells);
+    count(std::find(before.begin(), before.end(), Cell{0}) != before.end(), out_.behind_gap);
     count(!reached(line_of(tag_of_cell(cell)), at / kLineCells), out_.unreachable);
     count(!sampled_at(tag_of_cell(cell), level_), out_.unsampled);
     count((cell & kAddressMask) == 0, out_.no_address);
