@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "skep/service/sizes.h"
+#include "text.h"
 
 namespace skep::cli {
 namespace {
@@ -74,21 +75,6 @@ const char* name_of(service::Result result) {
       break;
   }
   return "failed";
-}
-
-// 12345 as "12,345".
-std::string grouped(std::uint64_t number) {
-  const std::string digits = std::to_string(number);
-  std::string out;
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    if (i != 0 && (digits.size() - i) % 3 == 0) out += ',';
-    out += digits[i];
-  }
-  return out;
-}
-
-std::string plural(std::uint64_t count, std::string_view noun) {
-  return fmt::format("{} {}{}", grouped(count), noun, count == 1 ? "" : "s");
 }
 
 std::string left_text(const Counters& counters) {
