@@ -9,6 +9,7 @@
 namespace skep::dedupe {
 namespace {
 
+constexpr std::size_t kOneExtentBuffer = 4096;
 constexpr std::uint64_t kLoadBlocks = 256;
 static_assert(kLoadBlocks % index::ContentCache::kPieceBlocks == 0);
 
@@ -88,12 +89,13 @@ void FingerprintStage::read_contents(std::span<const ToRead> extents,
   }
 }
 
-bool FingerprintStage::load(btrfs::Extent extent, std::uint64_t block) {
+bool FingerprintStage::load(std::uint64_t address, std::uint64_t block) {
+  auto page = p_.fs.extents(address, address, kOneExtentBuffer);
+  if (!page.ok() || page->extents.empty()) return false;
   std::vector<FingerprintedExtent> found;
   std::vector<ToRead> to_read;
-  std::vector<btrfs::Extent> one;
-  one.push_back(std::move(extent));
-  if (!describe(std::move(one), true, found, to_read).ok() || to_read.empty()) return false;
+  auto status = describe(std::move(page->extents), true, found, to_read);
+  if (!status.ok() || to_read.empty()) return false;
   const std::uint64_t blocks = found.front().blocks.size();
   if (block >= blocks) return false;
   // All of a compressed extent, 1 MiB of a longer one.

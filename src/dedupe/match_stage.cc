@@ -23,6 +23,7 @@ constexpr std::size_t kNextToNothing = 512;
 // An extent that can go lets others go in its place when it would copy more than this part of what
 // it shares, and they free all but this part of it.
 constexpr std::uint64_t kSwapMargin = 16;
+constexpr std::size_t kOneExtentBuffer = 4096;
 
 }  // namespace
 
@@ -243,13 +244,15 @@ std::vector<FingerprintedExtent> MatchStage::covered_whole(const Match& match) {
     covered.erase(it);
     if (!whole || keeper.length >= match.victim.extent.length) continue;
     if (out.size() >= limits::kSwaps) continue;
-    const btrfs::Extent* extent = finder_.cache().extent_at(keeper.address);
+    const auto* extent = finder_.cache().extent_at(keeper.address);
     // Those that the crawl has yet to meet come by themselves.
     if (extent == nullptr || extent->address != keeper.address || !settled(keeper, extent->generation)) {
       continue;
     }
+    auto page = p_.fs.extents(keeper.address, keeper.address, kOneExtentBuffer);
+    if (!page.ok() || page->extents.empty()) continue;
     FingerprintedExtent swapped;
-    swapped.extent = *extent;
+    swapped.extent = std::move(page->extents.front());
     swapped.read = match.victim.read;
     for (std::uint64_t i = 0; i < keeper_blocks; ++i) {
       swapped.blocks.push_back(finder_.at(keeper, keeper.address + i * block_));

@@ -110,24 +110,24 @@ bool RunFinder::consider(Search& search, std::uint64_t address) {
   }
   const bool by_csums = p_.fingerprinter.kind() == index::FingerprintKind::kCsum;
   const bool equal = by_csums && cache_.fresh_at(address) == search.victim.blocks[search.at];
-  const btrfs::Extent* found = cache_.extent_at(address);
+  const auto* found = cache_.extent_at(address);
   if (found == nullptr) return false;
-  if (!equal) return consider_read(search, *found, address);
+  if (!equal) return consider_read(search, found->address, address);
   weigh(search, {found->address, found->length, found->length, {}}, found->generation, found->refs,
         address);
   return true;
 }
 
 // The same for an extent that has to be read. Of a compressed one any block may be meant.
-bool RunFinder::consider_read(Search& search, btrfs::Extent extent, std::uint64_t address) {
-  const std::uint64_t named = (address - extent.address) / block_;
-  if (!p_.contents.contains(extent.address, named)) {
+bool RunFinder::consider_read(Search& search, std::uint64_t extent, std::uint64_t address) {
+  const std::uint64_t named = (address - extent) / block_;
+  if (!p_.contents.contains(extent, named)) {
     if (content_loads_ == 0) return true;
     --content_loads_;
     if (!p_.loader.load(extent, named)) return false;
   }
   const Fingerprint wanted = search.victim.blocks[search.at];
-  const index::ReadExtent known = p_.contents.extent(extent.address, named);
+  const index::ReadExtent known = p_.contents.extent(extent, named);
   const bool compressed = known.kind.compression != 0;
   const std::uint64_t end = compressed ? known.content_length / block_ : named + 1;
   bool any = false;
@@ -198,10 +198,10 @@ void RunFinder::load_next(const Run& run) {
   const Keeper& keeper = run.keeper;
   if (!is_read(keeper) || content_loads_ == 0) return;
   if (run.source + run.blocks * block_ < keeper.address + keeper.length) return;
-  const btrfs::Extent* next = cache_.extent_at(keeper.address + keeper.disk_length);
+  const auto* next = cache_.extent_at(keeper.address + keeper.disk_length);
   if (next == nullptr || p_.contents.contains(next->address, 0)) return;
   --content_loads_;
-  p_.loader.load(*next, 0);
+  p_.loader.load(next->address, 0);
 }
 
 bool RunFinder::alike(const FingerprintedExtent& victim, std::uint64_t address) {
@@ -209,7 +209,7 @@ bool RunFinder::alike(const FingerprintedExtent& victim, std::uint64_t address) 
     if (victim.stored[i] == kNoFingerprint) return false;
     if (cache_.at(address + i * block_) != victim.stored[i]) return false;
   }
-  const btrfs::Extent* found = cache_.extent_at(address);
+  const auto* found = cache_.extent_at(address);
   return found != nullptr && found->address == address && found->length == victim.extent.length;
 }
 
@@ -223,7 +223,7 @@ std::optional<Run> RunFinder::find_alike(const FingerprintedExtent& victim, Acce
     if (address == victim.extent.address || left == 0) return;
     --left;
     if (!alike(victim, address)) return;
-    const btrfs::Extent found = *cache_.extent_at(address);
+    const auto found = *cache_.extent_at(address);
     const Keeper keeper{address, victim.blocks.size() * block_, found.length, victim.kind};
     if (p_.roles.going(address) || !accepts(keeper, found.generation)) return;
     if (found.refs > limits::kKeeperCrowded || (best && best_refs <= found.refs)) return;

@@ -94,7 +94,10 @@ void LocalityCache::load_extents(Window& window) {
         ++errors_;
         return;
       }
-      for (auto& extent : page->extents) window.extents.push_back(std::move(extent));
+      for (const auto& extent : page->extents) {
+        window.extents.push_back(
+            {extent.address, extent.length, extent.generation, extent.refs});
+      }
       if (page->done) return;
       first = page->next;
     }
@@ -155,11 +158,11 @@ Fingerprint LocalityCache::fresh_at(std::uint64_t address) {
   return window.blocks[(address - window.base) / block_];
 }
 
-const btrfs::Extent* LocalityCache::extent_at(std::uint64_t address) {
-  const auto find_in = [&](const Window& window) -> const btrfs::Extent* {
+const LocalityCache::CachedExtent* LocalityCache::extent_at(std::uint64_t address) {
+  const auto find_in = [&](const Window& window) -> const CachedExtent* {
     auto it = std::upper_bound(
         window.extents.begin(), window.extents.end(), address,
-        [](std::uint64_t a, const btrfs::Extent& extent) { return a < extent.address; });
+        [](std::uint64_t a, const CachedExtent& extent) { return a < extent.address; });
     if (it == window.extents.begin()) return nullptr;
     --it;
     return address < it->end() ? &*it : nullptr;

@@ -54,9 +54,9 @@ class FingerprintStage {
   // Reads what describe() said, and tells the content cache.
   void read_contents(std::span<const ToRead> extents, ContentReader::CachePolicy policy,
                      absl::FunctionRef<bool()> stop);
-  // One extent that the table or its neighbour named: true when it is one that has to be read, and
-  // the content cache has the surroundings of this block of its content now.
-  bool load(btrfs::Extent extent, std::uint64_t block);
+  // The extent at `address`, which the table or its neighbour named: true when it is one that has to
+  // be read, and the content cache has the surroundings of this block of its content now.
+  bool load(std::uint64_t address, std::uint64_t block);
 
  private:
   bool may_have_to_be_read(const FingerprintedExtent& extent) const;

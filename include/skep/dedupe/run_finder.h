@@ -76,7 +76,7 @@ class RunFinder {
   void ask_caches(Search& search, Origin& origin);
   void ask_table(Search& search, Origin& origin);
   bool consider(Search& search, std::uint64_t address);
-  bool consider_read(Search& search, btrfs::Extent extent, std::uint64_t address);
+  bool consider_read(Search& search, std::uint64_t extent, std::uint64_t address);
   void weigh(Search& search, const Keeper& keeper, std::uint64_t generation, std::uint64_t refs,
              std::uint64_t address);
   Run extend(const Search& search, const Keeper& keeper, std::uint64_t address);

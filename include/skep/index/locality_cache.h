@@ -5,9 +5,8 @@
 // A window is an aligned stretch of addresses (2048 blocks, 8 MiB at 4 KiB a block). Loading one
 // reads its part of the csum tree and the extent items that overlap it: two or three searches,
 // 46 us with large extents, 241 us with 4 KiB ones (bench, on the twin). Windows are evicted least
-// recently used first. Memory: a window takes 2048 * (8 + 2 + 4) bytes and 72 bytes for each extent
-// in it, at most 176 KiB; the default of 64 windows with their index 11 MiB at worst, 3 MiB
-// usually.
+// recently used first. Memory: a window takes 2048 * (8 + 4) bytes and 32 bytes for each extent in
+// it, at most 88 KiB; the default of 64 windows with their index 6 MiB at worst, 2 MiB usually.
 //
 // Thread-compatible: the match stage owns it. Invariant: every block of a loaded window whose
 // fingerprint is not kNoFingerprint is linked once in the chain of its fingerprint.
@@ -43,8 +42,13 @@ class LocalityCache {
   Fingerprint at(std::uint64_t address);
   // The same, but a window that does not know the address is read anew when extents may have come.
   Fingerprint fresh_at(std::uint64_t address);
+  // What a match has to know of an extent; its references are not kept: they are most of its size.
+  struct CachedExtent {
+    std::uint64_t address = 0, length = 0, generation = 0, refs = 0;
+    std::uint64_t end() const { return address + length; }
+  };
   // The extent that holds `address`, or null. Loads the window. Valid until the next call.
-  const btrfs::Extent* extent_at(std::uint64_t address);
+  const CachedExtent* extent_at(std::uint64_t address);
 
   // True when asking for `address` will not need the kernel.
   bool loaded(std::uint64_t address) const {
@@ -67,7 +71,7 @@ class LocalityCache {
     bool loaded = false;
     std::vector<Fingerprint> blocks;
     std::vector<std::uint32_t> next;  // chain of equal hash: entry number + 1, 0 ends it
-    std::vector<btrfs::Extent> extents;
+    std::vector<CachedExtent> extents;
   };
   std::uint64_t window_bytes() const { return std::uint64_t{kWindowBlocks} * block_; }
   Window& window_for(std::uint64_t address);
