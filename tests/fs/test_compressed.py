@@ -58,6 +58,15 @@ class EveryAlgorithm:
         self.assertEqual(report["bytes_read"], 0)
         self.assert_left(report, "compressed", byte_count=size)
 
+    def test_a_deep_run_reads_what_is_unique_and_leaves_it_alone(self):
+        paths = [self.compressed(f"file{i}", compressible(i, MIB)) for i in range(4)]
+        before = [harness.file_items(path) for path in paths]
+        report = self.dedupe()
+        self.assert_nothing_done(report)
+        self.assertEqual(report["bytes_read"], 4 * MIB)
+        self.assert_left(report, "unique", byte_count=disk_bytes(*paths))
+        self.assertEqual([harness.file_items(path) for path in paths], before)
+
     def test_copies_are_found_at_any_block_offset(self):
         shifts = range(IN_PACKED)
         for shift in shifts:
@@ -257,6 +266,18 @@ class EveryAlgorithm:
         self.assert_nothing_done(report)
         self.assert_left(report, "copy_ratio")
         self.assertEqual([harness.file_items(path) for path in paths], before)
+
+    def test_each_scanned_extent_is_either_freed_or_named_as_left(self):
+        for i in range(4):
+            self.compressed(f"unique{i}", compressible(i, 256 * KIB))
+            self.compressed(f"first{i}", compressible(("twice", i), 256 * KIB))
+            self.compressed(f"second{i}", compressible(("twice", i), 256 * KIB))
+            self.fs.write(f"plain{i}", compressible(("twice", i), 256 * KIB))
+        used = self.fs.settled_used()
+        report = self.dedupe()
+        left = sum(reason["extents"] for reason in report["left"].values())
+        self.assertEqual(report["extents_freed"] + left, report["extents_scanned"], report)
+        self.assertGreaterEqual(report["bytes_scanned"], used, report)
 
     def test_a_second_run_finds_nothing_more(self):
         for i in range(12):
