@@ -141,6 +141,28 @@ class FingerprintData(FilesystemTest):
         self.assertGreaterEqual(report["bytes_freed"], 30 * MIB, report)
 
 
+class PageCache(FilesystemTest):
+
+    def test_unique_data_does_not_stay_in_the_page_cache(self):
+        paths = [self.fs.write(f"file{i}", content(i, 8 * MIB)) for i in range(4)]
+        self.fs.remount()
+        report = self.fs.run_skep("--fingerprint", "data")
+        self.assertEqual(report["bytes_read"], 32 * MIB, report)
+        self.assertEqual([len(harness.resident_pages(path)) for path in paths], [0] * 4)
+
+    def test_the_middle_of_a_stretch_that_another_program_has_read_stays_in_the_page_cache(self):
+        path = self.fs.write("file", content(1, 4 * MIB))
+        self.fs.remount()
+        with open(path, "rb", buffering=0) as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
+            for at in range(0, 4 * MIB, MIB):
+                os.pread(file.fileno(), 256 * KIB, at + 256 * KIB)
+        before = harness.resident_pages(path)
+        self.assertEqual(len(before), MIB // BLOCK)
+        self.fs.run_skep("--fingerprint", "data")
+        self.assertEqual(harness.resident_pages(path), before)
+
+
 class TableOfAnotherKind(FilesystemTest):
 
     def table(self, name="table"):
