@@ -430,6 +430,27 @@ class MountOptions(Base):
         report = self.dedupe()
         self.assertGreaterEqual(report["bytes_freed"], 768 * KIB, report)
 
+    def check_tails(self):
+        """A single tail in a temporary file must not be stored inline: sharing from it would make the
+        kernel write into the victim's file, later."""
+        for i in range(12):
+            data = content(("head", i), 20 * BLOCK)
+            for name in ("one", "other"):
+                tail = compressible((name, i), 100 + 300 * i)
+                self.fs.write(f"{name}{i}", data + tail)
+            report = self.dedupe()
+            self.assertEqual((report["bytes_freed"], report["bytes_copied"]), (20 * BLOCK, BLOCK),
+                             (i, report))
+            self.assertEqual(report["counters"]["extents_not_gone"], 0, report)
+
+    def test_copied_tails_are_on_disk_at_once_where_mounted_with_compress(self):
+        self.check_tails()
+
+    def test_copied_tails_are_on_disk_at_once_where_mounted_with_compress_force(self):
+        self.fs.mount_options = "noatime,compress-force=zlib"
+        self.fs.remount()
+        self.check_tails()
+
 
 class LaterRuns(Base):
 
