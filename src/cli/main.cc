@@ -13,9 +13,25 @@
 #include "skep/index/table.h"
 #include "skep/service/exit_status.h"
 #include "skep/service/sizes.h"
+#include "table.h"
 
 namespace skep::cli {
 namespace {
+
+// Throws when the text is no size, or not in [least, most].
+std::uint64_t size_of(const std::string& name, const std::string& text, std::uint64_t least,
+                      std::uint64_t most) {
+  const auto size = service::parse_size(text);
+  if (!size) {
+    throw CLI::ValidationError(name, fmt::format("'{}' is no size; write 64K, 1G", text));
+  }
+  if (*size < least || *size > most) {
+    throw CLI::ValidationError(
+        name, fmt::format("{} is not between {} and {}", text, service::format_size(least),
+                          service::format_size(most)));
+  }
+  return *size;
+}
 
 // A size option: "64K", "1G"; refused outside [least, most].
 CLI::Option* add_size(CLI::App& app, const std::string& name, std::uint64_t& bytes,
@@ -24,16 +40,7 @@ CLI::Option* add_size(CLI::App& app, const std::string& name, std::uint64_t& byt
       .add_option_function<std::string>(
           name,
           [&bytes, name, least, most](const std::string& text) {
-            const auto size = service::parse_size(text);
-            if (!size) {
-              throw CLI::ValidationError(name, fmt::format("'{}' is no size; write 64K, 1G", text));
-            }
-            if (*size < least || *size > most) {
-              throw CLI::ValidationError(
-                  name, fmt::format("{} is not between {} and {}", text,
-                                    service::format_size(least), service::format_size(most)));
-            }
-            bytes = *size;
+            bytes = size_of(name, text, least, most);
           },
           help)
       ->type_name("SIZE");
@@ -84,6 +91,55 @@ void add_run(CLI::App& app, RunCommand& command, bool& once) {
   app.add_option("MOUNT", options.mount, "Any mount point of the filesystem")->required();
 }
 
+constexpr char kTableName[] = "MOUNT|UUID|FILE";
+
+void check_table_name(const TableCommand& command) {
+  if (!command.name.empty() || !command.state_dir.empty()) return;
+  throw CLI::RequiredError(fmt::format("{} or --state-dir", kTableName));
+}
+
+CLI::App* add_table_command(CLI::App& app, TableCommand& command, const std::string& name,
+                            TableCommand::Action action, const std::string& help) {
+  CLI::App* sub = app.add_subcommand(name, help);
+  sub->add_option(kTableName, command.name, "A mount point, the filesystem's UUID, or the file");
+  sub->add_option("--state-dir", command.state_dir,
+                  "Where the table is kept (default: /var/lib/skep/UUID)")
+      ->type_name("DIR");
+  if (action != TableCommand::Action::kResize) {
+    sub->add_flag("--json", command.json, "Print the result as one JSON object");
+  }
+  sub->callback([&command, action] {
+    command.action = action;
+    check_table_name(command);
+  });
+  return sub;
+}
+
+void add_table(CLI::App& app, TableCommand& command) {
+  using Action = TableCommand::Action;
+  add_table_command(app, command, "show", Action::kShow, "Say what a table is, and how full");
+  CLI::App* resize = add_table_command(app, command, "resize", Action::kResize,
+                                       "Give a table another size, and keep what fits");
+  resize->add_option("SIZE", command.size, "The new size, such as 64M");
+  resize->callback([&command] {
+    command.action = Action::kResize;
+    // Beside a --state-dir the size may stand alone.
+    if (command.size.empty()) command.size.swap(command.name);
+    if (command.size.empty()) throw CLI::RequiredError("SIZE");
+    command.size_bytes =
+        size_of("SIZE", command.size, index::Table::kMinBytes, index::Table::kMaxBytes);
+    check_table_name(command);
+  });
+  add_table_command(app, command, "check", Action::kCheck, "Look for damage in a table");
+}
+
+// " table show": the commands that were given, for messages.
+std::string commands_of(const CLI::App& app) {
+  const auto given = app.get_subcommands();
+  if (given.empty()) return "";
+  return " " + given.front()->get_name() + commands_of(*given.front());
+}
+
 int parse_and_run(int argc, char** argv) {
   CLI::App app(
       "skep finds blocks that a btrfs filesystem stores more than once, and makes the "
@@ -94,13 +150,20 @@ int parse_and_run(int argc, char** argv) {
   bool once = false;
   CLI::App* run_app = app.add_subcommand("run", "Deduplicate a mounted filesystem");
   add_run(*run_app, command, once);
+  TableCommand table_command;
+  CLI::App* table_app = app.add_subcommand("table", "Look after a table file");
+  add_table(*table_app, table_command);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
-    fmt::print(stderr, "skep: {}; see 'skep{} --help'\n", e.what(),
-               run_app->parsed() ? " run" : "");
+    fmt::print(stderr, "skep: {}; see 'skep{} --help'\n", e.what(), commands_of(app));
+    return service::kExitUsage;
+  }
+  if (table_app->parsed()) {
+    if (!table_app->get_subcommands().empty()) return table(table_command);
+    fmt::print(stderr, "skep: table: show, resize or check is required; see 'skep table --help'\n");
     return service::kExitUsage;
   }
   if (!run_app->parsed()) {

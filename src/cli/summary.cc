@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "skep/service/sizes.h"
+#include "text.h"
 
 namespace skep::cli {
 namespace {
@@ -26,7 +27,7 @@ const char* explain(Verdict verdict) {
     case Verdict::kNoChecksum:
       return "no checksums: nodatasum, or preallocated";
     case Verdict::kCompressed:
-      return "compressed: not supported yet";
+      return "compressed, and not looked into (--depth quick)";
     case Verdict::kPreallocated:
       return "partly preallocated";
     case Verdict::kNodatasum:
@@ -76,21 +77,6 @@ const char* name_of(service::Result result) {
   return "failed";
 }
 
-// 12345 as "12,345".
-std::string grouped(std::uint64_t number) {
-  const std::string digits = std::to_string(number);
-  std::string out;
-  for (std::size_t i = 0; i < digits.size(); ++i) {
-    if (i != 0 && (digits.size() - i) % 3 == 0) out += ',';
-    out += digits[i];
-  }
-  return out;
-}
-
-std::string plural(std::uint64_t count, std::string_view noun) {
-  return fmt::format("{} {}{}", grouped(count), noun, count == 1 ? "" : "s");
-}
-
 std::string left_text(const Counters& counters) {
   std::string out;
   for (std::size_t v = 0; v < kVerdicts; ++v) {
@@ -126,6 +112,11 @@ std::string summary_text(const std::string& mount, const service::Summary& summa
   line("freed", format_size(counters.freed_bytes()),
        fmt::format("verified: {} gone, {} copied so that they could go",
                    plural(freed.extents, "extent"), format_size(counters.bytes_copied)));
+  if (counters.bytes_read_contents != 0) {
+    line("deep", format_size(counters.bytes_deep),
+         fmt::format("of it by looking into what has to be read: {}",
+                     format_size(counters.bytes_read_contents)));
+  }
   line("read", format_size(counters.bytes_read_asked), "of data, to compare and copy");
   line("metadata",
        fmt::format("{}{}", summary.metadata_growth < 0 ? "-" : "+",
@@ -160,7 +151,9 @@ std::string summary_json(const std::string& mount, const service::Summary& summa
   out["bytes_copied"] = counters.bytes_copied.load();
   out["extents_freed"] =
       counters.verdicts[static_cast<std::size_t>(Verdict::kFreed)].extents.load();
+  out["bytes_freed_deep"] = counters.bytes_deep.load();
   out["bytes_read"] = counters.bytes_read_asked.load();
+  out["bytes_read_contents"] = counters.bytes_read_contents.load();
   out["metadata_growth_bytes"] = summary.metadata_growth;
   out["data_used_before"] = summary.data_used_before;
   out["data_used_after"] = summary.data_used_after;

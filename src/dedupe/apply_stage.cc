@@ -439,6 +439,7 @@ void Application::give_second_chance(const Task& task) {
     fail(task.plan, begin.ok() ? file.status() : begin.status());
     return;
   }
+  copies.start_writeback();
   const btrfs::DedupeTarget target{*std::move(file), task.target_offset};
   const auto verdicts = sharer_.share(*copies.blocks(), *begin, task.length, {&target, 1});
   // Also when only a part of it could be shared: that part is stored now.

@@ -13,8 +13,8 @@ constexpr std::uint64_t kPieceBytes = 1ULL << 20;
 
 }  // namespace
 
-// Asks for the parts of an extent's content, each from the first reference that has it.
-void ContentReader::start(const ToRead& wanted, std::deque<Piece>& pieces) {
+// Cuts an extent's content into pieces, each from the first reference that has it.
+void ContentReader::cut(const ToRead& wanted, std::deque<Piece>& pieces) const {
   const std::uint64_t blocks = std::min<std::uint64_t>(wanted.end, wanted.extent->blocks.size());
   std::uint64_t covered = wanted.first;  // of the content, up to here
   std::vector<Reference> references = wanted.references;
@@ -25,30 +25,39 @@ void ContentReader::start(const ToRead& wanted, std::deque<Piece>& pieces) {
     std::uint64_t at = std::max(covered, reference.extent_offset / block_);
     const std::uint64_t end =
         std::min(blocks, (reference.extent_offset + reference.length) / block_);
-    if (at >= end) continue;
-    auto file = fs_.open(reference.file);
-    if (!file.ok()) continue;
     for (std::uint64_t next = 0; at < end; at = next) {
       next = std::min(end, at + kPieceBytes / block_);
-      Piece piece{wanted.extent, *file,
-                  reference.file_offset + (at * block_ - reference.extent_offset),
-                  at,            0,
-                  {}};
-      piece.bytes.resize((next - at) * block_);
-      piece.cached = (*file)->read_cached(piece.file_offset, piece.bytes);
-      if (piece.cached < piece.bytes.size()) {
-        (*file)->readahead(piece.file_offset + piece.cached, piece.bytes.size() - piece.cached);
-      }
-      ahead_bytes_ += piece.bytes.size();
+      Piece piece;
+      piece.extent = wanted.extent;
+      piece.key = reference.file;
+      piece.file_offset = reference.file_offset + (at * block_ - reference.extent_offset);
+      piece.first = at;
+      piece.length = (next - at) * block_;
       pieces.push_back(std::move(piece));
     }
-    covered = end;
+    covered = std::max(covered, end);
+  }
+}
+
+void ContentReader::start(Piece& piece) {
+  ahead_bytes_ += piece.length;
+  auto file = fs_.open(piece.key);
+  if (!file.ok()) return;
+  piece.file = *std::move(file);
+  piece.bytes.resize(piece.length);
+  piece.cached = piece.file->read_cached(piece.file_offset, piece.bytes);
+  if (piece.cached < piece.length) {
+    piece.file->readahead(piece.file_offset + piece.cached, piece.length - piece.cached);
   }
 }
 
 void ContentReader::finish(Piece& piece, CachePolicy policy) {
-  const std::uint64_t asked = piece.bytes.size();
+  const std::uint64_t asked = piece.length;
   ahead_bytes_ -= asked;
+  if (piece.file == nullptr) {
+    ++counters_.contents_unreadable;
+    return;
+  }
   counters_.bytes_read_asked += asked;
   counters_.bytes_read_contents += asked;
   std::size_t got = piece.cached;
@@ -75,16 +84,21 @@ void ContentReader::finish(Piece& piece, CachePolicy policy) {
 
 void ContentReader::read(std::span<const ToRead> extents, CachePolicy policy,
                          absl::FunctionRef<bool()> stop) {
-  std::deque<Piece> pieces;
+  std::deque<Piece> waiting, started;
   ahead_bytes_ = 0;
-  for (std::size_t next = 0; next < extents.size() || !pieces.empty();) {
-    if (stop()) return;
-    if (next < extents.size() && (pieces.empty() || ahead_bytes_ < limits::kContentAheadBytes)) {
-      start(extents[next++], pieces);
-      continue;
+  std::size_t next = 0;
+  while (!stop()) {
+    while (waiting.empty() && next < extents.size()) cut(extents[next++], waiting);
+    if (!waiting.empty() && (started.empty() || ahead_bytes_ < limits::kContentAheadBytes)) {
+      start(waiting.front());
+      started.push_back(std::move(waiting.front()));
+      waiting.pop_front();
+    } else if (!started.empty()) {
+      finish(started.front(), policy);
+      started.pop_front();
+    } else {
+      return;
     }
-    finish(pieces.front(), policy);
-    pieces.pop_front();
   }
 }
 

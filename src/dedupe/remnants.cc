@@ -61,9 +61,16 @@ absl::StatusOr<std::uint64_t> Remnants::append_tail(const Copy& tail) {
   return number;
 }
 
+// A file of one block that compresses well is stored inline, in its metadata; sharing from it would
+// make the kernel write a copy into the target, later. One that is longer, if by a hole, is not.
+void Remnants::write_back(btrfs::TemporaryFile& file, std::uint64_t blocks) const {
+  if (blocks == 1) file.truncate(2 * block_).IgnoreError();
+  file.start_writeback();
+}
+
 void Remnants::start_writeback() {
-  if (blocks_ != nullptr) blocks_->start_writeback();
-  if (tails_ != nullptr) tails_->start_writeback();
+  if (blocks_ != nullptr) write_back(*blocks_, blocks_end_ / block_);
+  if (tails_ != nullptr) write_back(*tails_, tail_count());
 }
 
 absl::Status Remnants::end_at_tail(std::uint64_t number) {

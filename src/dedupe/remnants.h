@@ -47,6 +47,7 @@ class Remnants {
   Layout layout(btrfs::TemporaryFile& file, std::uint64_t blocks);
 
  private:
+  void write_back(btrfs::TemporaryFile& file, std::uint64_t blocks) const;
   absl::Status ensure(std::shared_ptr<btrfs::TemporaryFile>& file);
 
   btrfs::Filesystem& fs_;

@@ -13,6 +13,7 @@
 #include "skep/btrfs/status.h"
 #include "skep/dedupe/rounds.h"
 #include "skep/service/exit_status.h"
+#include "skep/service/sizes.h"
 #include "target.h"
 
 namespace skep::service {
@@ -104,7 +105,9 @@ absl::Status Run::run(Summary& summary) {
 }
 
 Refusal refuse_state(const absl::Status& status) {
-  const bool wrong_call = absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status);
+  // No room for the table: another size or place has to be named.
+  const bool wrong_call = absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status) ||
+                          absl::IsResourceExhausted(status);
   return {wrong_call ? kExitUsage : kExitFailed, std::string(message_of(status))};
 }
 
@@ -113,9 +116,8 @@ absl::StatusOr<std::unique_ptr<index::Table>> open_table(btrfs::Filesystem& fs,
                                                          index::FingerprintKind kind,
                                                          std::uint64_t wanted_bytes) {
   const btrfs::FsInfo& info = fs.info();
-  index::TableOptions options{wanted_bytes, wanted_bytes == 0, info.uuid, info.block_size,
-                              info.csum_type};
-  options.kind = kind;
+  index::TableOptions options{wanted_bytes,    wanted_bytes == 0, info.uuid,
+                              info.block_size, info.csum_type,    kind};
   if (options.any_size) {
     auto space = fs.space();
     if (!space.ok()) return space.status();
@@ -164,6 +166,10 @@ RunResult run_once(const RunOptions& options, Progress& progress, const std::ato
   if (!(*table)->set_aside_reason().empty()) {
     spdlog::info("{}: {}; set aside as table.old, filling a new one", state->table_path(),
                  (*table)->set_aside_reason());
+  }
+  if (const std::uint64_t before = (*table)->resized_from_bytes(); before != 0) {
+    spdlog::info("{}: resized from {} to {}, what fits is kept", state->table_path(),
+                 format_size(before), format_size(options.table_size_bytes));
   }
   Run run(fs, *state, **table, options, progress, stop);
   out.status = run.run(out.summary);

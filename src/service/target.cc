@@ -33,28 +33,6 @@ constexpr rlim_t kOpenFiles = 2048;
 
 Refusal refuse(int exit_status, std::string message) { return {exit_status, std::move(message)}; }
 
-Refusal check_path(const std::string& mount) {
-  struct statx st {};
-  if (statx(AT_FDCWD, mount.c_str(), 0, STATX_TYPE, &st) != 0) {
-    return refuse(kExitUsage, fmt::format("{}: {}", mount, std::strerror(errno)));
-  }
-  struct statfs vfs {};
-  if (statfs(mount.c_str(), &vfs) != 0) {
-    return refuse(kExitUsage, fmt::format("{}: {}", mount, std::strerror(errno)));
-  }
-  if (!S_ISDIR(st.stx_mode) || ((st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
-                                !(st.stx_attributes & STATX_ATTR_MOUNT_ROOT))) {
-    return refuse(kExitUsage,
-                  fmt::format("{}: not a mount point; name the directory where the filesystem is "
-                              "mounted (findmnt --target {} shows it)",
-                              mount, mount));
-  }
-  if (static_cast<unsigned long>(vfs.f_type) != BTRFS_SUPER_MAGIC) {
-    return refuse(kExitUnsupported, fmt::format("{}: not a btrfs filesystem", mount));
-  }
-  return {};
-}
-
 Refusal refuse_open(const std::string& mount, const absl::Status& status) {
   switch (errno_of(status)) {
     case EROFS:
@@ -95,6 +73,28 @@ bool has_capabilities() {
 
 }  // namespace
 
+Refusal check_mount(const std::string& mount) {
+  struct statx st {};
+  if (statx(AT_FDCWD, mount.c_str(), 0, STATX_TYPE, &st) != 0) {
+    return refuse(kExitUsage, fmt::format("{}: {}", mount, std::strerror(errno)));
+  }
+  struct statfs vfs {};
+  if (statfs(mount.c_str(), &vfs) != 0) {
+    return refuse(kExitUsage, fmt::format("{}: {}", mount, std::strerror(errno)));
+  }
+  if (!S_ISDIR(st.stx_mode) || ((st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
+                                !(st.stx_attributes & STATX_ATTR_MOUNT_ROOT))) {
+    return refuse(kExitUsage,
+                  fmt::format("{}: not a mount point; name the directory where the filesystem is "
+                              "mounted (findmnt --target {} shows it)",
+                              mount, mount));
+  }
+  if (static_cast<unsigned long>(vfs.f_type) != BTRFS_SUPER_MAGIC) {
+    return refuse(kExitUnsupported, fmt::format("{}: not a btrfs filesystem", mount));
+  }
+  return {};
+}
+
 bool has_temporary_uuid(const btrfs::Uuid& filesystem) {
   std::ifstream file("/sys/fs/btrfs/" + btrfs::to_string(filesystem) + "/temp_fsid");
   int value = 0;
@@ -107,7 +107,7 @@ Target open_target(const std::string& mount) {
     return {refuse(kExitUnsupported, kernel.reason), nullptr};
   }
   if (kernel.kind == btrfs::KernelVerdict::Kind::kWarn) spdlog::warn("{}", kernel.reason);
-  if (auto refusal = check_path(mount); refusal.exit_status != 0) return {refusal, nullptr};
+  if (auto refusal = check_mount(mount); refusal.exit_status != 0) return {refusal, nullptr};
   if (!has_capabilities())
     return {refuse_open(mount, errno_status(EPERM, "capget", mount)), nullptr};
   auto opened = btrfs::KernelFilesystem::open_mount(mount, raise_open_files());

@@ -16,6 +16,9 @@ struct Target {
   std::unique_ptr<btrfs::KernelFilesystem> filesystem;  // null when refused
 };
 
+// Whether the path is the mount point of a btrfs filesystem.
+Refusal check_mount(const std::string& mount);
+
 // A copy of a mounted filesystem's image is mounted under a UUID made for this mount alone.
 bool has_temporary_uuid(const btrfs::Uuid& filesystem);
 

@@ -38,10 +38,16 @@ class TemporaryTable {
     auto path = (std::filesystem::temp_directory_path(error) / "skep-bench-XXXXXX").string();
     if (error || mkdtemp(path.data()) == nullptr) return;
     folder_ = std::move(path);
+    reopen(size_bytes);
+  }
+  // Closes it and opens it again, resized; false when that failed.
+  bool reopen(std::uint64_t size_bytes) {
+    table_.reset();
     index::TableOptions options;
     options.size_bytes = size_bytes;
     auto table = index::Table::open(folder_ + "/table", options);
     if (table.ok()) table_ = *std::move(table);
+    return table_ != nullptr;
   }
   ~TemporaryTable() {
     table_.reset();

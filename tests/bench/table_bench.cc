@@ -65,6 +65,45 @@ void table_find_miss(benchmark::State& state) {
 }
 BENCHMARK(table_find_miss);
 
+// In a table that has grown (or shrunk and grown again) to the size of the others: what the places
+// of former sizes cost.
+void table_find_resized(benchmark::State& state, std::uint64_t first_bytes,
+                        std::uint64_t second_bytes, bool hit) {
+  TemporaryTable table(first_bytes);
+  if (!table) return state.SkipWithError("no table");
+  const std::uint64_t count = kTableBytes / sizeof(std::uint64_t) / 4;
+  for (std::uint64_t n = 0; n < count / 2; ++n) table->insert(fingerprint_of(n), address_of(n));
+  if (!table.reopen(second_bytes) || !table.reopen(kTableBytes)) {
+    return state.SkipWithError("not resized");
+  }
+  const std::uint64_t old = table->usage().cells;
+  for (std::uint64_t n = count / 2; n < count; ++n) table->insert(fingerprint_of(n), address_of(n));
+  if (table->usage().cells != old + count / 2) return state.SkipWithError("not filled");
+  std::uint64_t n = count / 2, found = 0;
+  for (auto _ : state) {
+    found += table->find(fingerprint_of(hit ? n : n + count)).size();
+    if (++n == count) n = count / 2;
+  }
+  state.SetItemsProcessed(state.iterations());
+  if ((found != 0) != hit && found > 1000) state.SkipWithError("found the wrong ones");
+}
+void table_find_hit_grown(benchmark::State& state) {
+  table_find_resized(state, 1 << 20, 1 << 20, true);
+}
+void table_find_miss_grown(benchmark::State& state) {
+  table_find_resized(state, 1 << 20, 1 << 20, false);
+}
+void table_find_hit_shrunk_and_grown(benchmark::State& state) {
+  table_find_resized(state, 4 << 20, 128 << 10, true);
+}
+void table_find_miss_shrunk_and_grown(benchmark::State& state) {
+  table_find_resized(state, 4 << 20, 128 << 10, false);
+}
+BENCHMARK(table_find_hit_grown);
+BENCHMARK(table_find_miss_grown);
+BENCHMARK(table_find_hit_shrunk_and_grown);
+BENCHMARK(table_find_miss_shrunk_and_grown);
+
 // Each turn takes another batch, so that neither caches nor branch predictors know it.
 void table_insert(benchmark::State& state) {
   const TemporaryTable table(kTableBytes);

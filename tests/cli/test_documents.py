@@ -9,6 +9,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 import unittest
 
 from cli_harness import DONE, SharedFilesystem, call, harness
@@ -55,7 +56,7 @@ class Pages(unittest.TestCase):
 
     def test_there_is_a_page_for_each_subject(self):
         self.assertEqual([page.name for page in PAGES],
-                         ["skep-run.1.scd", "skep-state.5.scd", "skep.1.scd"])
+                         ["skep-run.1.scd", "skep-state.5.scd", "skep-table.1.scd", "skep.1.scd"])
 
     def test_pages_render_without_warnings(self):
         for page in PAGES:
@@ -87,28 +88,40 @@ class Pages(unittest.TestCase):
 
 class Options(unittest.TestCase):
 
-    def check(self, page, heading, *arguments):
-        answer = call(*arguments, "--help")
-        self.assertEqual(answer.status, DONE, answer)
+    def check(self, page, heading, *calls):
         described = section(source(page), heading)
         option = r"(?<![\w-])--?[a-z][a-z-]*"
-        # In the help, options begin their lines; elsewhere they are only spoken of.
-        printed = {name for start in re.findall(r"^ +(-[^ ]*)", answer.stdout, re.MULTILINE)
-                   for name in re.findall(option, start)}
+        printed = set()
+        for arguments in calls:
+            answer = call(*arguments, "--help")
+            self.assertEqual(answer.status, DONE, answer)
+            # In the help, options begin their lines; elsewhere they are only spoken of.
+            printed |= {name for start in re.findall(r"^ +(-[^ ]*)", answer.stdout, re.MULTILINE)
+                        for name in re.findall(option, start)}
         self.assertGreater(len(printed), 1)
         listed = {name for term in terms(described) for name in re.findall(option, term)}
         self.assertEqual(printed, listed)
 
     def test_run_has_the_options_that_its_page_describes(self):
-        self.check("skep-run.1.scd", "# OPTIONS", "run")
+        self.check("skep-run.1.scd", "# OPTIONS", ("run",))
+
+    def test_table_has_the_options_that_its_page_describes(self):
+        self.check("skep-table.1.scd", "# OPTIONS", *(("table", action) for action in
+                                                      ("show", "resize", "check")))
 
     def test_skep_has_the_options_that_its_page_describes(self):
-        self.check("skep.1.scd", "# OPTIONS")
+        self.check("skep.1.scd", "# OPTIONS", ())
 
     def test_skep_has_the_commands_that_its_page_describes(self):
-        answer = call("--help")
+        self.check_commands("skep.1.scd")
+
+    def test_table_has_the_commands_that_its_page_describes(self):
+        self.check_commands("skep-table.1.scd", "table")
+
+    def check_commands(self, page, *arguments):
+        answer = call(*arguments, "--help")
         printed = re.findall(r"^  (\w+) ", answer.stdout.split("ubcommands:")[1], re.MULTILINE)
-        self.assertEqual(printed, terms(section(source("skep.1.scd"), "# COMMANDS")))
+        self.assertEqual(printed, terms(section(source(page), "# COMMANDS")))
 
 
 class ExitStatuses(unittest.TestCase):
@@ -176,30 +189,72 @@ class Report(SharedFilesystem):
     def test_a_program_that_knows_only_the_page_reads_the_table(self):
         table = harness.read_whole(os.path.join(self.folder, "table"))
         (magic, version, page_bytes, filesystem, block_bytes, fingerprints, checksums, level,
-         buckets, _) = struct.unpack_from("<8sII16sIIIIQQ", table)
-        self.assertEqual((magic, version, page_bytes), (b"skeptab\n", 1, 4096))
+         buckets, created, *former, _) = struct.unpack_from("<8sII16sIIIIQQ6QQ", table)
+        self.assertEqual((magic, version, page_bytes), (b"skeptab\n", 2, 4096))
+        self.assertAlmostEqual(created, time.time(), delta=600)
+        self.assertEqual(former, [0] * 6)
         self.assertEqual(filesystem.hex(), self.fs.uuid().replace("-", ""))
         self.assertEqual((block_bytes, fingerprints, checksums, level),
                          (harness.BLOCK, 1, 0, 0))
         self.assertEqual(len(table), (buckets + 1) * 4096)
-        self.assertFalse(any(table[64:4096]))
+        self.assertFalse(any(table[120:4096]))
         self.assertGreater(self.report["table"]["cells"], 0)
         cells = struct.unpack_from(f"<{buckets * 512}Q", table, 4096)
         self.assertEqual(sum(cell != 0 for cell in cells), self.report["table"]["cells"])
         # One of the two copies went; the other one's blocks must all be found.
-        found = sum(self.find(cells, buckets, block, address)
-                    for block, address in self.blocks("folder/first"))
-        self.assertEqual(found, harness.MIB // harness.BLOCK)
+        self.assertEqual(self.count_found(cells, [buckets]), harness.MIB // harness.BLOCK)
+
+    def test_a_program_that_knows_only_the_page_reads_a_table_that_was_resized(self):
+        table = shutil.copy(os.path.join(self.folder, "table"), self.state())
+        for size in ("92K", "40K", "1M"):
+            self.assertEqual(call("table", "resize", table, size).status, DONE)
+        data = harness.read_whole(table)
+        buckets, _, *former = struct.unpack_from("<QQ6Q", data, 48)
+        self.assertEqual((former, buckets), ([15, 22, 9, 0, 0, 0], 255))
+        cells = struct.unpack_from(f"<{buckets * 512}Q", data, 4096)
+        self.assertEqual(self.count_found(cells, [15, 22, 9, 255]), harness.MIB // harness.BLOCK)
+        self.assertLess(self.count_found(cells, [255]), 20)
+
+    def test_every_field_of_the_table_s_json_is_described(self):
+        page = source("skep-table.1.scd")
+        for action in ("show", "check"):
+            answer = call("table", action, "--json", "--state-dir", self.folder)
+            report = json.loads(answer.stdout)
+            described = section(page, f"## Of {action}")
+            self.assertEqual(list(report), terms(described))
+            for field in report.values():
+                for member in field if isinstance(field, dict) else ():
+                    self.assertIn(f"*{member}*", described)
+
+    def test_every_line_of_the_table_s_text_is_described(self):
+        table = shutil.copy(os.path.join(self.folder, "table"), self.state())
+        self.assertEqual(call("table", "resize", table, "1M").status, DONE)
+        answer = call("table", "show", table)
+        lines = re.findall(r"^  (\w+(?: \w+)*)  +", answer.stdout, re.MULTILINE)
+        self.assertEqual(lines, terms(section(source("skep-table.1.scd"), "# OUTPUT")))
+
+    def count_found(self, cells, sizes):
+        return sum(self.find(cells, sizes, block, address)
+                   for block, address in self.blocks("folder/first"))
 
     def blocks(self, name):
         data = harness.read_whole(self.fs.path(name))
         for number, address in harness.block_addresses(self.fs.path(name)).items():
             yield data[number * harness.BLOCK:(number + 1) * harness.BLOCK], address
 
-    def find(self, cells, buckets, block, address):
+    def find(self, cells, sizes, block, address):
+        """In the bucket of each size that the table had, moved to the last one, which it has."""
         fingerprint = block_fingerprint(crc32c(block))
         tag = fingerprint & (1 << 22) - 1
-        bucket = ((fingerprint >> 32) * buckets >> 32) * 512
+        for first in range(len(sizes)):
+            bucket = (fingerprint >> 32) * sizes[first] >> 32
+            for before, after in zip(sizes[first:], sizes[first + 1:]):
+                bucket = (bucket * 256 + (mix(tag) >> 56)) * after // before >> 8
+            if self.find_in_bucket(cells, bucket * 512, tag, address):
+                return True
+        return False
+
+    def find_in_bucket(self, cells, bucket, tag, address):
         for step in range(512):
             cell = cells[bucket + ((tag >> 16) * 8 + step) % 512]
             if cell == 0:
@@ -225,12 +280,15 @@ def crc32c_of_byte(byte):
 CRC32C = [crc32c_of_byte(byte) for byte in range(256)]
 
 
-def block_fingerprint(checksum):
+def mix(x):
     mask = (1 << 64) - 1
-    x = checksum + 0x9E3779B97F4A7C15 & mask
     x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & mask
     x = (x ^ x >> 27) * 0x94D049BB133111EB & mask
-    return x ^ x >> 31 or 1
+    return x ^ x >> 31
+
+
+def block_fingerprint(checksum):
+    return mix(checksum + 0x9E3779B97F4A7C15 & (1 << 64) - 1) or 1
 
 
 class Readme(unittest.TestCase):

@@ -100,6 +100,17 @@ class StateFolders(SharedFilesystem):
         self.assertEqual(before, {name: harness.read_whole(os.path.join(state, name))
                                   for name in ("table", "state.json")})
 
+    def test_the_table_of_another_filesystem_is_set_aside(self):
+        state = self.state()
+        with harness.LoopFilesystem() as other:
+            self.assertEqual(self.run_once(target=other.mnt, state=state).status, DONE)
+        os.unlink(os.path.join(state, "state.json"))
+        table = harness.read_whole(os.path.join(state, "table"))
+        answer = self.run_once(state=state)
+        self.assertEqual(answer.status, DONE)
+        self.assertIn("it belongs to filesystem", answer.stderr)
+        self.assertEqual(harness.read_whole(os.path.join(state, "table.old")), table)
+
     def test_a_file_in_the_place_of_the_state_folder(self):
         state = self.state()
         with open(state, "w", encoding="utf-8") as file:

@@ -77,6 +77,22 @@ class RepeatedRuns(FilesystemTest):
         self.fs.write("third", content(1, MIB))
         self.assertEqual(self.dedupe("--table-size", "1M")["bytes_freed"], MIB)
 
+    def test_a_table_resized_between_runs_still_finds_what_was_there(self):
+        # In files of 64 KiB, so that hits must come from the table, not from their surroundings.
+        length, count = 64 * KIB, 1000
+        for i in range(count):
+            self.fs.write(f"first/{i}", content(i, length), flush=i % 100 == 99)
+        self.assertEqual(self.dedupe("--table-size", "64M")["bytes_freed"], 0)
+        table = os.path.join(self.fs.state, "table")
+        for size in ("128K", "64M"):
+            harness.command(harness.skep_binary(), "table", "resize", table, size)
+        order = list(range(count))
+        random.Random(1).shuffle(order)
+        for i in order:
+            self.fs.write(f"second/{i}", content(i, length), flush=i % 100 == 99)
+        report = self.dedupe()
+        self.assertGreaterEqual(report["bytes_freed"], count * length * 95 // 100, report)
+
     def test_a_damaged_table_costs_no_data(self):
         for spoil in ("header", "inside", "cut short", "emptied"):
             with self.subTest(spoil=spoil):

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "table_testing.h"
 #include "temporary_folder.h"
 #include "testing.h"
 
@@ -15,41 +16,6 @@ namespace skep::index {
 namespace {
 
 using namespace skep::testing;  // NOLINT: helpers read better without a prefix
-
-constexpr std::uint64_t kOneBucket = Table::kMinBytes;
-constexpr std::size_t kBucketCells = 512;
-constexpr std::size_t kLineCells = 8;
-constexpr std::uint32_t kTagBits = 22;
-
-TableOptions options_of(std::uint64_t bytes) {
-  TableOptions options;
-  options.size_bytes = bytes;
-  options.filesystem.fill(7);
-  return options;
-}
-
-std::unique_ptr<Table> open_table(const std::string& path, const TableOptions& options) {
-  auto table = Table::open(path, options);
-  INFO(table.status());
-  REQUIRE(table.ok());
-  return *std::move(table);
-}
-
-// A fingerprint whose tag has these top 6 bits (its line) and these low bits.
-Fingerprint in_line(std::uint64_t line, std::uint64_t low) { return line << (kTagBits - 6) | low; }
-
-bool holds(const Table& table, Fingerprint fingerprint, std::uint64_t address) {
-  const auto found = table.find(fingerprint);
-  return std::find(found.begin(), found.end(), address) != found.end();
-}
-
-// Writes over bytes of a file.
-void damage(const std::string& path, std::size_t offset, const std::string& bytes) {
-  std::string text = contents_of(path);
-  REQUIRE(text.size() >= offset + bytes.size());
-  text.replace(offset, bytes.size(), bytes);
-  write_file(path, text);
-}
 
 TEST_CASE("a table that is created is empty, and has the size asked for") {
   const TemporaryFolder folder;
@@ -103,18 +69,6 @@ TEST_CASE("sizes outside the limits are refused") {
   CHECK_FALSE(std::filesystem::exists(folder.file("table")));
 }
 
-TEST_CASE("the table of another filesystem is refused, and left as it is") {
-  const TemporaryFolder folder;
-  auto options = options_of(kOneBucket);
-  { open_table(folder.file("table"), options)->insert(mix(1), kBlock); }
-  const std::string before = contents_of(folder.file("table"));
-  options.filesystem.fill(8);
-  const auto other = Table::open(folder.file("table"), options);
-  CHECK(absl::IsFailedPrecondition(other.status()));
-  CHECK(contents_of(folder.file("table")) == before);
-  CHECK_FALSE(std::filesystem::exists(folder.file("table.old")));
-}
-
 TEST_CASE("a table that cannot be used is set aside, and a new one begins empty") {
   const TemporaryFolder folder;
   const std::string path = folder.file("table");
@@ -123,12 +77,15 @@ TEST_CASE("a table that cannot be used is set aside, and a new one begins empty"
   auto wanted = options;
   SECTION("its magic is damaged") { damage(path, 0, "X"); }
   SECTION("its header is damaged") { damage(path, 40, "X"); }
-  SECTION("its checksum is damaged") { damage(path, 56, "XXXXXXXX"); }
+  SECTION("its checksum is damaged") { damage(path, 112, "XXXXXXXX"); }
+  SECTION("its version is another") { damage(path, 8, "\x01"); }
   SECTION("it is cut in the middle") { std::filesystem::resize_file(path, 6000); }
   SECTION("it is cut by a page") { std::filesystem::resize_file(path, 2 * Table::kPageBytes); }
   SECTION("it is cut in its header") { std::filesystem::resize_file(path, 20); }
   SECTION("it is empty") { std::filesystem::resize_file(path, 0); }
-  SECTION("another size is wanted") { wanted.size_bytes += Table::kPageBytes; }
+  SECTION("it is too long") { std::filesystem::resize_file(path, 4 * Table::kPageBytes); }
+  SECTION("another filesystem is wanted") { wanted.filesystem.fill(8); }
+  SECTION("another kind of fingerprint is wanted") { wanted.kind = FingerprintKind::kData; }
   SECTION("another block size is wanted") { wanted.block_size = 16384; }
   SECTION("another checksum is wanted") { wanted.csum_type = btrfs::CsumType::kXxhash64; }
   const std::string before = contents_of(path);

@@ -49,13 +49,17 @@ class ContentReader {
  private:
   struct Piece {
     FingerprintedExtent* extent = nullptr;
-    std::shared_ptr<btrfs::File> file;
+    btrfs::FileKey key;
     std::uint64_t file_offset = 0;
     std::uint64_t first = 0;  // block of the extent's content
-    std::size_t cached = 0;   // bytes of `bytes` that the page cache held
+    std::uint64_t length = 0;
+    // Once it is started; null when the file could not be opened.
+    std::shared_ptr<btrfs::File> file;
+    std::size_t cached = 0;  // bytes of `bytes` that the page cache held
     std::vector<std::byte> bytes;
   };
-  void start(const ToRead& extent, std::deque<Piece>& pieces);
+  void cut(const ToRead& extent, std::deque<Piece>& pieces) const;
+  void start(Piece& piece);
   void finish(Piece& piece, CachePolicy policy);
 
   btrfs::Filesystem& fs_;

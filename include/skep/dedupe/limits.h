@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
-// A limit on everything, each with its reason. Constants; thread-safe.
+// A limit on everything, each with its reason: memory does not follow the filesystem. All of them
+// reached come to some 12 MiB, beside the table, the locality cache (locality_cache.h) and, where
+// something has to be read, the content cache (content_cache.h). Constants; thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -26,11 +28,11 @@ inline constexpr std::size_t kKeeperReferences = 64;
 inline constexpr std::uint64_t kKeeperCrowded = 2'000;
 // LOGICAL_INO calls a keeper, for blocks that its known references do not cover.
 inline constexpr int kKeeperSearches = 8;
-// Resolved keepers that are remembered; about 150 bytes each.
-inline constexpr std::size_t kResolvedKeepers = 32'768;
+// Resolved keepers that are remembered; about 300 bytes each.
+inline constexpr std::size_t kResolvedKeepers = 8'192;
 
-// Tail blocks that skep wrote and whose files it remembers; about 80 bytes each.
-inline constexpr std::size_t kRememberedBlocks = 65'536;
+// Tail blocks that skep wrote and whose files it remembers; about 160 bytes each.
+inline constexpr std::size_t kRememberedBlocks = 16'384;
 
 // Content of compressed extents that is being read ahead of its fingerprinting.
 inline constexpr std::uint64_t kContentAheadBytes = 8ULL << 20;
@@ -40,10 +42,10 @@ inline constexpr double kStrangersFrequent = 1e-3;
 
 // Candidates that are extended for one block.
 inline constexpr std::size_t kCandidates = 12;
-// Extents of the pass remembered as keepers; 16 bytes each.
-inline constexpr std::size_t kRememberedKeepers = 1 << 18;
-// Keepers that are looked at once more after a commit; 12 bytes each.
-inline constexpr std::size_t kDeferred = 1 << 17;
+// Extents of the pass remembered as keepers; 18 bytes each.
+inline constexpr std::size_t kRememberedKeepers = 1 << 16;
+// Keepers that are looked at once more after a commit; 34 bytes each.
+inline constexpr std::size_t kDeferred = 1 << 16;
 // Rounds of that after a pass.
 inline constexpr int kRevisits = 4;
 // Smaller extents that a larger one replaces, taken up at once.

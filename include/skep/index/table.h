@@ -13,8 +13,11 @@
 // Cells are hints. A tag meets a stranger in its bucket with probability 512 / 2^22 a look-up, and
 // extents come and go: whoever finds an address checks the checksum there, and erases what misled.
 //
-// Thread-safe. Crash: any mix of old and new pages is a valid table; the header never changes
-// meaning while in use.
+// A table can be resized and keeps what fits, see table_file.h. The header lists the sizes that it
+// had, since the cells from then are found through them.
+//
+// Thread-safe. An open table holds an exclusive flock(2) on its file. Crash: any mix of old and new
+// pages is a valid table; the header never changes meaning while in use.
 #pragma once
 
 #include <absl/base/thread_annotations.h>
@@ -41,6 +44,10 @@ struct TableOptions {
   FingerprintKind kind = FingerprintKind::kCsum;
 };
 
+class Places;
+class TableMap;
+struct Bucket;
+
 class Table {
  public:
   static constexpr std::uint64_t kPageBytes = 4096;
@@ -50,11 +57,15 @@ class Table {
   // Of one fingerprint no more addresses than this: the ten-thousandth copy of a block helps
   // nobody, and would fill its bucket.
   static constexpr std::size_t kMaxSame = 8;
+  // Former sizes that are remembered. Each costs look-ups a little; who resizes more often than
+  // this loses hints from before.
+  static constexpr std::size_t kMaxFormer = 6;
   using Addresses = absl::InlinedVector<std::uint64_t, kMaxSame>;
 
-  // Opens `path`, or creates it. FAILED_PRECONDITION when it belongs to another filesystem. A
-  // damaged table, or one of another size or format, is set aside as `path`.old and a new one is
-  // made: reopened() is then false.
+  // Opens `path`, or creates it. A table of another size is resized. A table of another
+  // filesystem, block size, format, kind of fingerprint or of checksum, or a damaged one, is set
+  // aside as `path`.old and a new one is made: reopened() is then false. UNAVAILABLE when another
+  // process has it open, RESOURCE_EXHAUSTED when the disk has no room.
   static absl::StatusOr<std::unique_ptr<Table>> open(const std::string& path,
                                                      const TableOptions& options);
   ~Table();
@@ -65,6 +76,8 @@ class Table {
   bool reopened() const { return reopened_; }
   // What was wrong with the file that was set aside; empty when nothing was.
   const std::string& set_aside_reason() const { return set_aside_reason_; }
+  // The size of the file before open() resized it; 0 when it did not.
+  std::uint64_t resized_from_bytes() const { return resized_from_bytes_; }
 
   bool sampled(Fingerprint fingerprint) const;
   // Addresses in bytes, likeliest first.
@@ -81,27 +94,27 @@ class Table {
     std::uint32_t level = 0;
   };
   Usage usage() const;
-  // Writes the header and asks the kernel to write dirty pages. Also done on destruction.
+  // Asks the kernel to write dirty pages. Also done on destruction.
   absl::Status save();
 
  private:
-  struct Header;
-  struct Bucket;
-  Table(std::string path, std::uint32_t block_size) : path_(std::move(path)), block_(block_size) {}
+  Table(std::string path, std::uint32_t block_size);
+  absl::Status open_existing(const TableOptions& options);
   absl::Status create(const TableOptions& options);
-  absl::Status map_existing(const TableOptions& options);
-  absl::Status map(int fd, std::uint64_t bytes);
+  void take(TableMap map) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Bucket& bucket_of(Fingerprint fingerprint) const;
   void raise_level() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void count_cells() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::string path_;
   const std::uint32_t block_;
   bool reopened_ = false;
   std::string set_aside_reason_;
+  std::uint64_t resized_from_bytes_ = 0;
+  // All three are set by open() and stay.
+  std::unique_ptr<TableMap> map_;
+  std::unique_ptr<Places> places_;
+  std::span<Bucket> buckets_;
   mutable absl::Mutex mutex_;
-  std::span<std::byte> map_;
-  std::uint64_t buckets_ = 0;
   std::uint64_t cells_ ABSL_GUARDED_BY(mutex_) = 0;
   std::uint32_t level_ ABSL_GUARDED_BY(mutex_) = 0;
 };

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT
+#include "table_map.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/fs.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+#include <thread>
+
+#include "skep/btrfs/status.h"
+
+namespace skep::index {
+namespace {
+
+// `skep table show` holds the lock for 10 ms (64 MiB): no run shall fail for that.
+constexpr auto kPause = std::chrono::milliseconds(25);
+constexpr int kTries = 20;
+
+absl::Status in_use(const std::string& path) {
+  return absl::UnavailableError(fmt::format("{}: in use by a running skep; stop it first", path));
+}
+
+bool names_file(const std::string& path, int fd) {
+  struct stat named {};
+  struct stat open {};
+  return lstat(path.c_str(), &named) == 0 && fstat(fd, &open) == 0 && named.st_dev == open.st_dev &&
+         named.st_ino == open.st_ino;
+}
+
+// The reasons of read_header() with the file's name in front, and what to do.
+absl::Status explained(const absl::Status& status, const std::string& path) {
+  const auto say = [&](std::string_view remedy) {
+    return absl::Status(status.code(), fmt::format("{}: {}{}", path, message_of(status), remedy));
+  };
+  if (absl::IsDataLoss(status)) {
+    return say("; delete it: the next run makes a new one and refills it");
+  }
+  if (absl::IsUnimplemented(status)) {
+    return say(
+        fmt::format(", this skep knows version {}; the next run makes a new one and refills it",
+                    kTableVersion));
+  }
+  if (absl::IsInvalidArgument(status) && errno_of(status) == 0) return say("");
+  return status;
+}
+
+}  // namespace
+
+absl::StatusOr<btrfs::Descriptor> open_and_lock(const std::string& path, TableAccess access) {
+  const bool write = access == TableAccess::kWrite;
+  // O_NONBLOCK: a FIFO must not hold up whoever names it by mistake.
+  const int flags = (write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK;
+  for (int i = 0; i < kTries; ++i) {
+    btrfs::Descriptor fd(::open(path.c_str(), flags));
+    if (!fd) return errno_status(errno, "open", path);
+    if (flock(fd.get(), (write ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0) {
+      // A resizing may have put a new file in the place of the one just opened.
+      if (names_file(path, fd.get())) return fd;
+    } else if (errno != EWOULDBLOCK) {
+      return errno_status(errno, "flock", path);
+    } else if (write) {
+      std::this_thread::sleep_for(kPause);
+    } else {
+      break;
+    }
+  }
+  return in_use(path);
+}
+
+absl::StatusOr<TableMap> TableMap::map(const std::string& path, btrfs::Descriptor locked,
+                                       std::uint64_t bytes, TableAccess access) {
+  const int protection = access == TableAccess::kWrite ? PROT_READ | PROT_WRITE : PROT_READ;
+  void* at = mmap(nullptr, bytes, protection, MAP_SHARED, locked.get(), 0);
+  if (at == MAP_FAILED) return errno_status(errno, "mmap", path);
+  TableMap out;
+  out.fd_ = std::move(locked);
+  out.map_ = {static_cast<std::byte*>(at), bytes};
+  return out;
+}
+
+absl::StatusOr<TableMap> open_table_file(const std::string& path, TableAccess access) {
+  auto fd = open_and_lock(path, access);
+  if (!fd.ok()) return fd.status();
+  auto header = read_header(fd->get(), path);
+  if (!header.ok()) return explained(header.status(), path);
+  return TableMap::map(path, *std::move(fd), header->file_bytes(), access);
+}
+
+absl::StatusOr<TableMap> TableMap::create(const std::string& path, const TableHeader& header) {
+  btrfs::Descriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!fd) return errno_status(errno, "open", path);
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return in_use(path);
+  // On btrfs: no copy-on-write, so that writing to the map can never run out of space (SIGBUS),
+  // and the table neither fragments nor becomes work for skep. Elsewhere it is refused; no harm.
+  int flags = FS_NOCOW_FL;
+  (void)ioctl(fd.get(), FS_IOC_SETFLAGS, &flags);
+  const std::uint64_t bytes = header.file_bytes();
+  if (const int error = posix_fallocate(fd.get(), 0, static_cast<off_t>(bytes)); error != 0) {
+    unlink(path.c_str());
+    if (error != ENOSPC) return errno_status(error, "fallocate", path);
+    return absl::ResourceExhaustedError(
+        fmt::format("{}: no room for a table of {} bytes; choose a smaller size or another "
+                    "--state-dir",
+                    path, bytes));
+  }
+  auto out = map(path, std::move(fd), bytes, TableAccess::kWrite);
+  if (out.ok()) std::memcpy(out->map_.data(), &header, sizeof header);
+  return out;
+}
+
+TableMap::~TableMap() {
+  if (!map_.empty()) munmap(map_.data(), map_.size());
+}
+
+}  // namespace skep::index

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT
+#include "skep/service/table_location.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "skep/btrfs/filesystem_uuid.h"
+#include "skep/btrfs/status.h"
+#include "skep/service/exit_status.h"
+#include "skep/service/state_dir.h"
+#include "target.h"
+
+namespace skep::service {
+namespace {
+
+TableLocation refuse(int exit_status, std::string message) {
+  TableLocation out;
+  out.refusal = {exit_status, std::move(message)};
+  return out;
+}
+
+TableLocation of_filesystem(const btrfs::Uuid& filesystem, const std::string& state_dir) {
+  const std::string folder = state_dir.empty() ? StateDir::default_path(filesystem) : state_dir;
+  return {{}, folder + "/table", filesystem};
+}
+
+TableLocation of_mount(const std::string& mount, const std::string& state_dir) {
+  if (auto refusal = check_mount(mount); refusal.exit_status != 0) return {refusal, {}, {}};
+  auto filesystem = btrfs::filesystem_uuid(mount);
+  if (!filesystem.ok()) {
+    const bool denied = errno_of(filesystem.status()) == EACCES;
+    return refuse(denied ? kExitUnsupported : kExitFailed,
+                  std::string(message_of(filesystem.status())));
+  }
+  if (state_dir.empty() && has_temporary_uuid(*filesystem)) {
+    return refuse(kExitUsage,
+                  fmt::format("{}: mounted under a temporary UUID; name its --state-dir", mount));
+  }
+  return of_filesystem(*filesystem, state_dir);
+}
+
+}  // namespace
+
+TableLocation locate_table(const std::string& name, const std::string& state_dir) {
+  if (name.empty()) return {{}, state_dir + "/table", {}};
+  if (const auto filesystem = btrfs::parse_uuid(name)) return of_filesystem(*filesystem, state_dir);
+  struct stat st {};
+  if (stat(name.c_str(), &st) != 0) {
+    return refuse(kExitUsage, fmt::format("{}: {}", name, std::strerror(errno)));
+  }
+  if (S_ISDIR(st.st_mode)) return of_mount(name, state_dir);
+  if (!state_dir.empty()) {
+    return refuse(kExitUsage, fmt::format("{}: a table file goes without --state-dir", name));
+  }
+  if (!S_ISREG(st.st_mode)) {
+    return refuse(kExitUsage, fmt::format("{}: neither a mount point nor a table file", name));
+  }
+  return {{}, name, {}};
+}
+
+}  // namespace skep::service
