@@ -4,8 +4,8 @@ import tempfile
 
 from cli_harness import DONE, WRONG_CALL, Refusals, call, harness
 
-RUN_OPTIONS = ("--once", "--table-size", "--state-dir", "--threads", "--min-run",
-               "--max-copy-ratio", "--json", "--quiet", "--verbose", "--help")
+RUN_OPTIONS = ("--once", "--table-size", "--state-dir", "--depth", "--fingerprint", "--nodatasum",
+               "--threads", "--min-run", "--max-copy-ratio", "--json", "--quiet", "--verbose", "--help")
 
 
 class Help(Refusals):
@@ -28,6 +28,10 @@ class Help(Refusals):
                           ("table", "show", "--help"), ("table", "resize", "--help")):
             for line in call(*arguments).stdout.splitlines():
                 self.assertLessEqual(len(line), 100, line)
+
+    def test_help_has_no_control_characters(self):
+        for arguments in (("--help",), ("run", "--help")):
+            self.assertNotRegex(call(*arguments).stdout, r"[\x00-\x09\x0b-\x1f\x7f]")
 
     def test_version_is_name_and_number(self):
         answer = call("--version")
@@ -85,6 +89,25 @@ class WrongCalls(Refusals):
             with self.subTest(value=value):
                 self.assert_refused(self.run_with(f"--max-copy-ratio={value}"), WRONG_CALL,
                                     "--max-copy-ratio")
+
+    def test_depths_that_are_none(self):
+        for value in ("abc", "", "0", "1", "Deep", "quick,deep"):
+            with self.subTest(value=value):
+                self.assert_refused(self.run_with(f"--depth={value}"), WRONG_CALL, "--depth")
+
+    def test_fingerprints_that_are_none(self):
+        for value in ("abc", "", "1", "2", "crc32c", "csum,data"):
+            with self.subTest(value=value):
+                self.assert_refused(self.run_with(f"--fingerprint={value}"), WRONG_CALL,
+                                    "--fingerprint")
+
+    def test_what_has_to_be_read_together_with_a_depth_that_reads_nothing(self):
+        for option in ("--nodatasum", "--fingerprint=data"):
+            with self.subTest(option=option):
+                self.assert_refused(self.run_with("--depth", "quick", option), WRONG_CALL,
+                                    "--depth quick", option.replace("=", " "))
+                self.assert_refused(self.run_with(option, "--depth=quick"), WRONG_CALL,
+                                    "--depth quick", option.replace("=", " "))
 
     def test_quiet_and_verbose_together(self):
         self.assert_refused(self.run_with("--quiet", "--verbose"), WRONG_CALL, "--quiet",

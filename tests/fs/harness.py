@@ -19,11 +19,13 @@ Standard library only. Not thread-safe, but any number of processes may run test
 import array
 import atexit
 import collections
+import ctypes
 import errno
 import fcntl
 import functools
 import hashlib
 import json
+import mmap
 import os
 import pathlib
 import random
@@ -37,6 +39,7 @@ import sys
 import tempfile
 import time
 import unittest
+import zlib
 
 BLOCK = 4096  # the sector size that mkfs.btrfs picks where pages are 4 KiB
 KIB = 1 << 10
@@ -63,12 +66,21 @@ FIEMAP_EXTENT_UNWRITTEN = 0x800
 FIEMAP_EXTENT_SHARED = 0x2000
 FICLONERANGE = 0x4020940D
 FIDEDUPERANGE = 0xC0189436
+BTRFS_IOC_TREE_SEARCH_V2 = 0xC0709411
+BTRFS_EXTENT_DATA_KEY = 108
 FS_IOC_GETFLAGS = 0x80086601
 FS_IOC_SETFLAGS = 0x40086602
 FS_IMMUTABLE_FL = 0x10
 FS_NOCOW_FL = 0x800000
 
+COMPRESSIONS = (None, "zlib", "lzo", "zstd")  # by the number that file extent items hold
+INLINE_ITEM, REGULAR_ITEM, PREALLOCATED_ITEM = range(3)
+
 FileExtent = collections.namedtuple("FileExtent", "offset address length flags")
+# `length` bytes of a file from `offset` on are what the extent at `address` unpacks to from
+# `extent_offset` on. It takes `disk_length` bytes, and unpacks to `content_length`.
+FileItem = collections.namedtuple(
+    "FileItem", "offset address disk_length extent_offset length content_length compression kind")
 DedupeAnswer = collections.namedtuple("DedupeAnswer", "status bytes_deduped")
 FileState = collections.namedtuple("FileState",
                                    "inode mode links uid gid size mtime_ns ctime_ns content")
@@ -91,6 +103,21 @@ def content(seed, length):
     """`length` bytes that look random, are the same at each call, and have no block in common with
     those of another seed or length."""
     return random.Random(f"{seed} {length}").randbytes(length)
+
+
+def compressible(seed, length):
+    """The same, but of a kind that each algorithm packs to about an eighth or a quarter: in each
+    block four times the same 1 KiB of text."""
+    pick = random.Random(f"compressible {seed} {length}")
+    blocks = -(-length // BLOCK)
+    return b"".join(pick.randbytes(512).hex().encode() * 4 for _ in range(blocks))[:length]
+
+
+def thin(seed, length):
+    """The same, but 128 KiB of it fit into one block."""
+    blocks = -(-length // BLOCK)
+    return b"".join((b"%-16d" % (zlib.crc32(b"%r %d" % (str(seed).encode(), i)))) * (BLOCK // 16)
+                    for i in range(blocks))[:length]
 
 
 def round_up(length):
@@ -178,6 +205,71 @@ def block_addresses(path):
     """Address of each stored block of the file, by block number; holes are left out."""
     return {(extent.offset + at) // BLOCK: extent.address + at
             for extent in extents(path) for at in range(0, extent.length, BLOCK)}
+
+
+def file_items(path):
+    """The file's extent items, holes left out, as the metadata has them: unlike the extent map they
+    tell the parts of a compressed extent apart. What is not flushed is not there yet."""
+    key_bytes, header_bytes, buffer_bytes = 112, 32, 1 << 16
+    inode = os.stat(path).st_ino
+    found = []
+    start = 0
+    with open(path, "rb") as file:
+        while True:
+            request = array.array("B", struct.pack(
+                "=7Q4I4QQ", 0, inode, inode, start, (1 << 64) - 1, 0, (1 << 64) - 1,
+                BTRFS_EXTENT_DATA_KEY, BTRFS_EXTENT_DATA_KEY, 1 << 20, 0, 0, 0, 0, 0,
+                buffer_bytes))
+            request.frombytes(bytes(buffer_bytes))
+            fcntl.ioctl(file.fileno(), BTRFS_IOC_TREE_SEARCH_V2, request)
+            count = struct.unpack_from("=I", request, 64)[0]
+            at = key_bytes
+            for _ in range(count):
+                _, _, offset, _, length = struct.unpack_from("=QQQII", request, at)
+                at += header_bytes
+                _, content_length, compression, _, _, kind = struct.unpack_from("=QQBBHB", request,
+                                                                                at)
+                place = (0, 0, 0, content_length)
+                if kind != INLINE_ITEM:
+                    place = struct.unpack_from("=4Q", request, at + 21)
+                if kind == INLINE_ITEM or place[0]:
+                    found.append(FileItem(offset, *place, content_length,
+                                          COMPRESSIONS[compression], kind))
+                at += length
+                start = offset + 1
+            if not count:
+                return found
+
+
+def block_places(path):
+    """For each stored block of the file, by number: the extent that holds it, and which block of its
+    content it is. Files share a block when they name the same place."""
+    return {(item.offset + at) // BLOCK: (item.address, item.extent_offset + at)
+            for item in file_items(path) if item.kind != INLINE_ITEM
+            for at in range(0, item.length, BLOCK)}
+
+
+def disk_bytes(*paths):
+    """What the extents of these files take, each counted once."""
+    return sum({item.address: item.disk_length for path in paths
+                for item in file_items(path)}.values())
+
+
+def compressions(path):
+    """In which ways the file's extents are stored."""
+    return {item.compression for item in file_items(path)}
+
+
+def resident_pages(path):
+    """Numbers of the file's pages that are in the page cache. Asking brings in none."""
+    pages = -(-os.path.getsize(path) // mmap.PAGESIZE)
+    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
+        states = (ctypes.c_ubyte * pages)()
+        address = ctypes.addressof(ctypes.c_char.from_buffer(mapped))
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.mincore(ctypes.c_void_p(address), ctypes.c_size_t(len(mapped)), states):
+            raise OSError(ctypes.get_errno(), "mincore")
+        return {page for page in range(pages) if states[page] & 1}
 
 
 def clone_range(source, destination, source_offset=0, length=0, destination_offset=0):
@@ -389,6 +481,12 @@ class LoopFilesystem:
         set_flags(path, FS_NOCOW_FL)
         return self.write(name, data)
 
+    def write_compressed(self, name, data, algorithm="zstd", offset=0):
+        """Writes data that is stored compressed, where that makes it smaller."""
+        path = self.write(name, b"")
+        os.setxattr(path, "btrfs.compression", algorithm.encode())
+        return self.write(name, data, offset=offset)
+
     def subvolume(self, name):
         command("btrfs", "subvolume", "create", self.path(name))
         return self.path(name)
@@ -443,12 +541,16 @@ class LoopFilesystem:
         raise HarnessError(f"no chunk holds address {address}")
 
     def damage(self, name, offset):
-        """Flips bytes of the file on the device, below the filesystem, and remounts."""
+        """Flips bytes of the file on the device, below the filesystem, and remounts. Of a compressed
+        extent the first bytes are hit, so that nothing of it can be read."""
         self.sync()
-        address = block_addresses(self.path(name))[offset // BLOCK]
+        address = next(item.address if item.compression else
+                       item.address + item.extent_offset + offset - item.offset
+                       for item in file_items(self.path(name))
+                       if item.offset <= offset < item.offset + item.length)
         self.unmount()
         with open(self.image, "r+b") as device:
-            at = self.device_offset(address) + offset % BLOCK
+            at = self.device_offset(address)
             device.seek(at)
             flipped = bytes(byte ^ 0xFF for byte in device.read(16))
             device.seek(at)
@@ -633,8 +735,8 @@ class FilesystemTest(unittest.TestCase):
 
     def assert_shared(self, first, second, blocks=None):
         """Both files' blocks (all, or those of the given numbers) are stored once."""
-        one = block_addresses(self.fs.path(first))
-        other = block_addresses(self.fs.path(second))
+        one = block_places(self.fs.path(first))
+        other = block_places(self.fs.path(second))
         for block in blocks if blocks is not None else one:
             self.assertEqual(one[block], other[block], f"block {block} of {first} and {second}")
 

@@ -187,33 +187,5 @@ class FilesInUse(FilesystemTest):
         self.assertEqual(self.fs.settled_used(expect=MIB), MIB)
 
 
-class Compressed(FilesystemTest):
-
-    mount_options = "noatime,compress-force=zstd"
-
-    def test_compressed_extents_are_left_alone_and_counted(self):
-        text = b"".join(b"%d: the same line again\n" % i for i in range(60000))
-        for name in ("first", "second"):
-            self.fs.write(name, text)
-        before = [harness.placement(self.fs.path(name)) for name in ("first", "second")]
-        self.assertTrue(before[0][0].flags & harness.FIEMAP_EXTENT_ENCODED)
-        report = self.dedupe()
-        self.assertEqual((report["bytes_freed"], report["bytes_copied"]), (0, 0))
-        self.assert_left(report, "compressed")
-        self.assertEqual(before, [harness.placement(self.fs.path(name))
-                                  for name in ("first", "second")])
-
-    def test_what_is_not_compressed_is_still_shared(self):
-        text = b"".join(b"%d: the same line again\n" % i for i in range(60000))
-        for name in ("text", "same text"):
-            self.fs.write(name, text)
-        self.fs.remount("noatime,compress=no")
-        self.fs.write("first", content(1, MIB))
-        self.fs.write("second", content(1, MIB))
-        report = self.dedupe()
-        self.assertEqual(report["bytes_freed"], MIB)
-        self.assert_left(report, "compressed")
-
-
 if __name__ == "__main__":
     harness.main()

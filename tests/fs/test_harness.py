@@ -10,7 +10,7 @@ import time
 import unittest
 
 import harness
-from harness import BLOCK, MIB, FilesystemTest, content
+from harness import BLOCK, MIB, FilesystemTest, compressible, content, thin
 
 
 class Observation(FilesystemTest):
@@ -68,6 +68,28 @@ class Observation(FilesystemTest):
         with self.assertRaises(AssertionError):
             self.assert_shared("first", "third")
 
+    def test_items_tell_how_and_where_data_is_stored(self):
+        for algorithm in ("zlib", "lzo", "zstd"):
+            data = compressible(algorithm, 300000)
+            path = self.fs.write_compressed(algorithm, data, algorithm)
+            items = harness.file_items(path)
+            self.assertEqual([(item.offset, item.length) for item in items],
+                             [(0, 1 << 17), (1 << 17, 1 << 17), (1 << 18, 40960)])
+            self.assertEqual(harness.compressions(path), {algorithm})
+            self.assertLess(harness.disk_bytes(path), len(data) // 3)
+            clone = self.fs.path(f"{algorithm} clone")
+            harness.clone_range(path, clone, source_offset=5 * BLOCK, length=20 * BLOCK)
+            places = harness.block_places(path)
+            self.assertEqual(harness.block_places(clone), {i: places[5 + i] for i in range(20)})
+        plain = self.fs.write("plain", content(1, MIB))
+        self.assertEqual(harness.compressions(plain), {None})
+        self.assertEqual(harness.disk_bytes(plain), MIB)
+
+    def test_thin_data_fits_into_one_block_however_it_is_compressed(self):
+        for algorithm in ("zlib", "lzo", "zstd"):
+            path = self.fs.write_compressed(algorithm, thin(1, 128 << 10), algorithm)
+            self.assertEqual(harness.disk_bytes(path), BLOCK)
+
     def test_damage_makes_exactly_one_block_unreadable(self):
         data = content(1, MIB)
         path = self.fs.write("file", data)
@@ -77,6 +99,17 @@ class Observation(FilesystemTest):
             with self.assertRaises(OSError):
                 os.pread(file.fileno(), BLOCK, 40 * BLOCK)
             self.assertEqual(os.pread(file.fileno(), MIB, 41 * BLOCK), data[41 * BLOCK:])
+
+    def test_damage_makes_a_compressed_extent_unreadable_and_no_other(self):
+        data = compressible(1, 3 << 17)
+        path = self.fs.write_compressed("file", data)
+        self.fs.damage("file", 1 << 17)
+        with open(path, "rb", buffering=0) as file:
+            for piece in (0, 2):
+                at = piece << 17
+                self.assertEqual(os.pread(file.fileno(), 1 << 17, at), data[at:at + (1 << 17)])
+            with self.assertRaises(OSError):
+                os.pread(file.fileno(), BLOCK, (1 << 17) + 50000)
 
     def test_an_open_descriptor_is_named_when_it_keeps_the_mount_busy(self):
         path = self.fs.write("file", b"1")

@@ -4,9 +4,11 @@ otherwise, and that a decision of skep's rests on nothing."""
 import errno
 import os
 import subprocess
+import time
 
 import harness
-from harness import BLOCK, MIB, FilesystemTest, block_addresses, content, dedupe_range
+from harness import (BLOCK, KIB, MIB, FilesystemTest, block_addresses, compressible, content,
+                     dedupe_range)
 
 
 class Sharing(FilesystemTest):
@@ -82,6 +84,49 @@ class Sharing(FilesystemTest):
         second = self.fs.write_nocow("second", content(1, MIB))
         self.assertEqual(self.share(first, 0, MIB, second).status, -errno.EINVAL)
 
+    def test_nocow_files_share_with_each_other(self):
+        first = self.fs.write_nocow("first", content(1, MIB))
+        second = self.fs.write_nocow("second", content(1, MIB))
+        self.assertEqual(self.share(first, 0, MIB, second), (0, MIB))
+        self.assert_shared("first", "second")
+
+    def test_zeros_of_a_nocow_file_become_a_hole_when_shared_with_one(self):
+        zeros = self.fs.write_nocow("zeros", bytes(MIB))
+        hole = self.fs.write_nocow("hole", b"")
+        os.truncate(hole, MIB)
+        self.assertEqual(self.share(hole, 0, MIB, zeros), (0, MIB))
+        self.assertEqual(harness.extents(zeros), [])
+
+    def test_what_is_shared_with_a_compressed_extent_is_compressed_then(self):
+        first = self.fs.write_compressed("first", compressible(1, 2 * MIB))
+        second = self.fs.write("second", compressible(1, 2 * MIB)[5 * BLOCK:5 * BLOCK + MIB])
+        self.assertEqual(self.share(first, 5 * BLOCK, MIB, second), (0, MIB))
+        self.assertEqual(harness.compressions(second), {"zstd"})
+        places = harness.block_places(first)
+        self.assertEqual([places[5 + block] for block in range(MIB // BLOCK)],
+                         list(harness.block_places(second).values()))
+
+    def test_equal_data_is_compressed_to_equal_bytes(self):
+        for algorithm in ("zlib", "lzo", "zstd"):
+            with self.subTest(algorithm=algorithm):
+                found = []
+                for name in ("first", "second"):
+                    path = self.fs.write_compressed(f"{name} {algorithm}", compressible(1, 128 * KIB),
+                                                    algorithm)
+                    self.fs.sync()
+                    found.append(self.stored(path))
+                self.assertEqual(found[0], found[1])
+
+    def stored(self, path):
+        """What the device holds of the file's only extent."""
+        item, = harness.file_items(path)
+        self.fs.unmount()
+        with open(self.fs.image, "rb") as device:
+            device.seek(self.fs.device_offset(item.address))
+            bytes_stored = device.read(item.disk_length)
+        self.fs.mount()
+        return bytes_stored
+
     def test_running_executables_may_be_the_target(self):
         program = harness.read_whole("/bin/sleep")
         first = self.fs.write("first", program)
@@ -111,6 +156,30 @@ class Sharing(FilesystemTest):
         with open(first, "rb") as source, open(second, "rb") as target:
             dedupe_range(source, MIB - BLOCK, BLOCK, [(target, MIB - BLOCK)])
         self.assertEqual(self.fs.settled_used(expect=used - MIB), used - MIB)
+
+
+class Reading(FilesystemTest):
+
+    def test_a_read_that_must_not_wait_brings_pages_in_all_the_same(self):
+        path = self.fs.write("file", content(1, 8 * MIB))
+        self.fs.remount()
+        with open(path, "rb", buffering=0) as file:
+            with self.assertRaises(BlockingIOError):
+                os.preadv(file.fileno(), [bytearray(MIB)], 0, os.RWF_NOWAIT)
+        for _ in range(100):
+            if harness.resident_pages(path):
+                return
+            time.sleep(0.01)
+        self.fail("so it can be used to see what is cached")
+
+    def test_asking_what_is_resident_brings_nothing_in(self):
+        path = self.fs.write("file", content(1, 8 * MIB))
+        self.fs.remount()
+        self.assertEqual(harness.resident_pages(path), set())
+        time.sleep(0.05)
+        self.assertEqual(harness.resident_pages(path), set())
+        harness.read_whole(path)
+        self.assertEqual(len(harness.resident_pages(path)), 8 * MIB // BLOCK)
 
 
 if __name__ == "__main__":

@@ -89,15 +89,6 @@ class PlainCopies(FilesystemTest):
         self.assertEqual(report["bytes_freed"], MIB)
         self.assert_shared("first", "second")
 
-    def test_other_checksums_serve_or_are_refused_before_anything_changes(self):
-        for checksum in ("xxhash", "sha256", "blake2"):
-            with self.subTest(checksum=checksum):
-                self.mkfs_options = ("--csum", checksum)
-                self.fresh_filesystem()
-                self.fs.write("first", content(1, MIB))
-                self.fs.write("second", content(1, MIB))
-                self.assertEqual(self.dedupe()["bytes_freed"], MIB)
-
     def test_each_scanned_extent_is_either_freed_or_named_as_left(self):
         for i in range(12):
             self.fs.write(f"file{i}", content(i % 8, 256 * KIB))
