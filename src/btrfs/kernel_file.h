@@ -3,6 +3,8 @@
 // File on a descriptor. Thread-safe but for TemporaryFile's own methods (see filesystem.h).
 #pragma once
 
+#include <vector>
+
 #include "skep/btrfs/descriptor.h"
 #include "skep/btrfs/filesystem.h"
 
@@ -10,7 +12,7 @@ namespace skep::btrfs {
 
 absl::StatusOr<std::size_t> read_fully(int fd, FileKey key, std::uint64_t offset,
                                        std::span<std::byte> out);
-std::size_t read_cached(int fd, std::uint64_t offset, std::span<std::byte> out);
+std::vector<bool> cached_pages(int fd, std::uint64_t offset, std::uint64_t length);
 void drop_cached(int fd, std::uint64_t offset, std::uint64_t length);
 void start_readahead(int fd, std::uint64_t offset, std::uint64_t length);
 
@@ -22,8 +24,8 @@ class KernelFile final : public File {
   absl::StatusOr<std::size_t> read(std::uint64_t offset, std::span<std::byte> out) override {
     return read_fully(fd_.get(), key_, offset, out);
   }
-  std::size_t read_cached(std::uint64_t offset, std::span<std::byte> out) override {
-    return skep::btrfs::read_cached(fd_.get(), offset, out);
+  std::vector<bool> cached_pages(std::uint64_t offset, std::uint64_t length) override {
+    return skep::btrfs::cached_pages(fd_.get(), offset, length);
   }
   void readahead(std::uint64_t offset, std::uint64_t length) override {
     start_readahead(fd_.get(), offset, length);
@@ -45,8 +47,8 @@ class KernelTemporaryFile final : public TemporaryFile {
   absl::StatusOr<std::size_t> read(std::uint64_t offset, std::span<std::byte> out) override {
     return read_fully(fd_.get(), key_, offset, out);
   }
-  std::size_t read_cached(std::uint64_t offset, std::span<std::byte> out) override {
-    return skep::btrfs::read_cached(fd_.get(), offset, out);
+  std::vector<bool> cached_pages(std::uint64_t offset, std::uint64_t length) override {
+    return skep::btrfs::cached_pages(fd_.get(), offset, length);
   }
   void readahead(std::uint64_t offset, std::uint64_t length) override {
     start_readahead(fd_.get(), offset, length);

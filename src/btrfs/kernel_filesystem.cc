@@ -326,6 +326,8 @@ absl::StatusOr<std::shared_ptr<File>> KernelFilesystem::open(FileKey file) {
   if (auto cached = handles_.find(file)) return cached;
   auto fd = open_handle(file, O_RDONLY | O_NOATIME | O_NONBLOCK | O_NOCTTY);
   if (!fd.ok()) return fd.status();
+  // What skep reads it asks for itself, ahead: the kernel's own guesses would bring in more.
+  posix_fadvise(fd->get(), 0, 0, POSIX_FADV_RANDOM);
   std::shared_ptr<File> opened = std::make_shared<KernelFile>(file, *std::move(fd));
   handles_.insert(file, opened);
   return opened;

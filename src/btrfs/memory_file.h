@@ -19,7 +19,7 @@ class MemoryUserFile final : public File {
     return filesystem_.read(key_, offset, out);
   }
   // There is no page cache.
-  std::size_t read_cached(std::uint64_t, std::span<std::byte>) override { return 0; }
+  std::vector<bool> cached_pages(std::uint64_t, std::uint64_t) override { return {}; }
   void readahead(std::uint64_t, std::uint64_t) override { filesystem_.readahead(); }
   void drop_cached(std::uint64_t, std::uint64_t) override {}
 
@@ -40,7 +40,7 @@ class MemoryTemporaryFile final : public TemporaryFile {
     return filesystem_.read(key_, offset, out);
   }
   // There is no page cache.
-  std::size_t read_cached(std::uint64_t, std::span<std::byte>) override { return 0; }
+  std::vector<bool> cached_pages(std::uint64_t, std::uint64_t) override { return {}; }
   void readahead(std::uint64_t, std::uint64_t) override { filesystem_.readahead(); }
   void drop_cached(std::uint64_t, std::uint64_t) override {}
   absl::Status write(std::uint64_t offset, std::span<const std::byte> data) override {

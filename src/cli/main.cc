@@ -6,8 +6,9 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
-#include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "run.h"
 #include "skep/index/table.h"
@@ -46,6 +47,27 @@ CLI::Option* add_size(CLI::App& app, const std::string& name, std::uint64_t& byt
       ->type_name("SIZE");
 }
 
+// An option with a few named values.
+template <typename T>
+void add_choice(CLI::App& app, const std::string& name, T& value,
+                const std::vector<std::pair<std::string, T>>& choices, const std::string& help) {
+  std::vector<std::string> names;
+  for (const auto& choice : choices) names.push_back(choice.first);
+  const std::string type = fmt::format("{}", fmt::join(names, "|"));
+  app.add_option_function<std::string>(
+         name,
+         [&value, choices, name, type](const std::string& text) {
+           for (const auto& [of_choice, chosen] : choices) {
+             if (text != of_choice) continue;
+             value = chosen;
+             return;
+           }
+           throw CLI::ValidationError(name, fmt::format("'{}' is not one of {}", text, type));
+         },
+         help)
+      ->type_name(type);
+}
+
 void add_run(CLI::App& app, RunCommand& command, bool& once) {
   auto& options = command.options;
   app.add_flag("--once", once, "Make passes until one frees nothing more, then end");
@@ -55,20 +77,15 @@ void add_run(CLI::App& app, RunCommand& command, bool& once) {
   app.add_option("--state-dir", options.state_dir,
                  "Where table and state are kept (default: /var/lib/skep/UUID)")
       ->type_name("DIR");
-  static const std::map<std::string, dedupe::Depth> depths = {{"quick", dedupe::Depth::kQuick},
-                                                              {"deep", dedupe::Depth::kDeep}};
-  app.add_option("--depth", options.engine.depth,
-                 "quick: compressed extents by checksums alone; deep: read them too (default: deep)")
-      ->transform(CLI::CheckedTransformer(depths))
-      ->type_name("quick|deep");
-  static const std::map<std::string, index::FingerprintKind> kinds = {
-      {"csum", index::FingerprintKind::kCsum}, {"data", index::FingerprintKind::kData}};
-  app.add_option("--fingerprint", options.fingerprint,
-                 "csum: the filesystem's checksums; data: read everything (default: csum)")
-      ->transform(CLI::CheckedTransformer(kinds))
-      ->type_name("csum|data");
+  add_choice<dedupe::Depth>(app, "--depth", options.engine.depth,
+                            {{"quick", dedupe::Depth::kQuick}, {"deep", dedupe::Depth::kDeep}},
+                            "Compressed extents by checksums alone, or read too (default: deep)");
+  add_choice<index::FingerprintKind>(
+      app, "--fingerprint", options.fingerprint,
+      {{"csum", index::FingerprintKind::kCsum}, {"data", index::FingerprintKind::kData}},
+      "From the filesystem's checksums, or from all data, read (default: csum)");
   app.add_flag("--nodatasum", options.engine.nodatasum,
-               "Read extents without checksums (NOCOW) too, and share them among themselves");
+               "Extents without checksums (NOCOW) too: read, shared among themselves");
   app.add_option("--threads", options.engine.threads, "Batches shared at a time")
       ->check(CLI::Range(1, 64))
       ->capture_default_str()

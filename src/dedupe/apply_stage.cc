@@ -326,16 +326,18 @@ void Application::locate_copies(btrfs::ExtentKind kind, Remnants& remnants) {
   std::uint64_t blocks = 0;
   for (std::size_t p = 0; p < begun_; ++p) {
     if (plans_[p].kind != kind || plans_[p].copies.empty()) continue;
-    blocks = std::max(blocks, copy_begin_[p] / block_ + plans_[p].copy_fingerprints.size());
+    blocks = std::max(blocks, remnants.block_number(copy_begin_[p]) +
+                                  plans_[p].copy_fingerprints.size());
   }
   const auto layout = remnants.layout(*remnants.blocks(), blocks);
   for (std::size_t p = 0; p < begun_; ++p) {
     if (plans_[p].kind != kind || plans_[p].copies.empty()) continue;
     const auto& fingerprints = plans_[p].copy_fingerprints;
-    charge(layout, blocks, copy_begin_[p] / block_, fingerprints.size(), p);
+    const std::uint64_t begin = remnants.block_number(copy_begin_[p]);
+    charge(layout, blocks, begin, fingerprints.size(), p);
     if (verdicts_[p] != Verdict::kFreed) continue;
     for (std::size_t i = 0; i < fingerprints.size(); ++i) {
-      const auto& place = layout.places[copy_begin_[p] / block_ + i];
+      const auto& place = layout.places[begin + i];
       if (place.address == 0) continue;
       batch_.new_blocks.push_back(
           {fingerprints[i], place.compressed ? place.extent_address : place.address});
@@ -439,7 +441,6 @@ void Application::give_second_chance(const Task& task) {
     fail(task.plan, begin.ok() ? file.status() : begin.status());
     return;
   }
-  copies.start_writeback();
   const btrfs::DedupeTarget target{*std::move(file), task.target_offset};
   const auto verdicts = sharer_.share(*copies.blocks(), *begin, task.length, {&target, 1});
   // Also when only a part of it could be shared: that part is stored now.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "skep/dedupe/content_reader.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -45,9 +47,22 @@ void ContentReader::start(Piece& piece) {
   if (!file.ok()) return;
   piece.file = *std::move(file);
   piece.bytes.resize(piece.length);
-  piece.cached = piece.file->read_cached(piece.file_offset, piece.bytes);
-  if (piece.cached < piece.length) {
-    piece.file->readahead(piece.file_offset + piece.cached, piece.length - piece.cached);
+  piece.cached = piece.file->cached_pages(piece.file_offset, piece.length);
+  const bool all = !piece.cached.empty() &&
+                   std::find(piece.cached.begin(), piece.cached.end(), false) == piece.cached.end();
+  if (!all) piece.file->readahead(piece.file_offset, piece.length);
+}
+
+// What was not there before goes, stretch by stretch.
+void ContentReader::drop(const Piece& piece) const {
+  static const auto kPage = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  for (std::size_t first = 0; first < piece.cached.size();) {
+    std::size_t end = first + 1;
+    while (end < piece.cached.size() && piece.cached[end] == piece.cached[first]) ++end;
+    if (!piece.cached[first]) {
+      piece.file->drop_cached(piece.file_offset + first * kPage, (end - first) * kPage);
+    }
+    first = end;
   }
 }
 
@@ -60,18 +75,13 @@ void ContentReader::finish(Piece& piece, CachePolicy policy) {
   }
   counters_.bytes_read_asked += asked;
   counters_.bytes_read_contents += asked;
-  std::size_t got = piece.cached;
-  if (got < asked) {
-    auto rest = piece.file->read(piece.file_offset + got, std::span(piece.bytes).subspan(got));
-    if (policy == CachePolicy::kDrop) {
-      piece.file->drop_cached(piece.file_offset + got, asked - got);
-    }
-    if (!rest.ok()) {
-      ++counters_.contents_unreadable;
-      return;
-    }
-    got += *rest;
+  auto read = piece.file->read(piece.file_offset, piece.bytes);
+  if (policy == CachePolicy::kDrop) drop(piece);
+  if (!read.ok()) {
+    ++counters_.contents_unreadable;
+    return;
   }
+  const std::size_t got = *read;
   // Behind the end of its file a block reads as zeros; blocks wholly behind it are nobody's.
   std::fill(piece.bytes.begin() + static_cast<std::ptrdiff_t>(got), piece.bytes.end(),
             std::byte{0});
@@ -79,6 +89,29 @@ void ContentReader::finish(Piece& piece, CachePolicy policy) {
   for (std::uint64_t at = 0; at < got; at += block_) {
     out[piece.first + at / block_] = fingerprinter_.from_block(
         std::span(piece.bytes).subspan(at, block_), piece.extent->kind.nodatasum);
+  }
+}
+
+// A block in which one file ends may go on in another that refers to it: as it is stored, not as the
+// first file reads it, it meets its like.
+void ContentReader::complete_tail(const ToRead& wanted) {
+  auto& blocks = wanted.extent->blocks;
+  std::vector<std::byte> bytes(block_);
+  for (const Reference& reference : wanted.references) {
+    const std::uint64_t last = (reference.extent_offset + reference.length) / block_ - 1;
+    for (const Reference& other : wanted.references) {
+      const std::uint64_t at = last * block_;
+      if (&other == &reference || at < other.extent_offset || last >= blocks.size() ||
+          at + block_ > other.extent_offset + other.length) {
+        continue;
+      }
+      auto file = fs_.open(other.file);
+      if (!file.ok()) continue;
+      auto got = (*file)->read(other.file_offset + at - other.extent_offset, bytes);
+      if (!got.ok() || *got < block_) continue;
+      blocks[last] = fingerprinter_.from_block(bytes, wanted.extent->kind.nodatasum);
+      break;
+    }
   }
 }
 
@@ -97,8 +130,11 @@ void ContentReader::read(std::span<const ToRead> extents, CachePolicy policy,
       finish(started.front(), policy);
       started.pop_front();
     } else {
-      return;
+      break;
     }
+  }
+  for (const ToRead& extent : extents) {
+    if (extent.references.size() > 1) complete_tail(extent);
   }
 }
 

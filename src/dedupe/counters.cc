@@ -38,9 +38,9 @@ std::string_view name_of(PassKind kind) {
   return kNames[static_cast<std::size_t>(kind)];
 }
 
-void Counters::leave(Verdict verdict, std::uint64_t bytes) {
+void Counters::leave(Verdict verdict, std::uint64_t bytes, std::uint64_t extents) {
   Tally& tally = verdicts[static_cast<std::size_t>(verdict)];
-  tally.extents += 1;
+  tally.extents += extents;
   tally.bytes += bytes;
 }
 

@@ -115,6 +115,81 @@ absl::StatusOr<BatchPtr> Crawl::next() {
   return batch;
 }
 
+Marked::Marked(btrfs::Filesystem& fs, Window window, const ContentMarks& marks,
+               std::uint64_t reach)
+    : fs_(fs), window_(window) {
+  for (const std::uint64_t at : marks.list()) {
+    const std::uint64_t first = at - std::min(at, reach);
+    const std::uint64_t end = at + ContentMarks::kGranuleBytes + reach;
+    if (!ranges_.empty() && first <= ranges_.back().end) {
+      ranges_.back().end = std::max(ranges_.back().end, end);
+    } else {
+      ranges_.push_back({first, end});
+    }
+  }
+}
+
+// Where the extent begins that reaches into `address` from before it; `address` when none does. Most
+// are short: to look back far at once would read over many.
+absl::StatusOr<std::uint64_t> Marked::begin_of(std::uint64_t address) {
+  constexpr std::uint64_t kLookBack[] = {1ULL << 20, 16ULL << 20, btrfs::kMaxExtentLength};
+  for (const std::uint64_t back : kLookBack) {
+    std::uint64_t at = std::max(walked_, address - std::min(address, back));
+    std::uint64_t found = address;
+    while (at < address) {
+      auto page = fs_.extents(at, address - 1, kPageBuffer);
+      if (!page.ok()) return page.status();
+      if (!page->extents.empty()) {
+        const btrfs::Extent& last = page->extents.back();
+        found = last.end() > address ? last.address : 0;
+      }
+      if (page->done) break;
+      at = page->next;
+    }
+    // Only the last one before it can reach into it.
+    if (found != address) return found == 0 ? address : found;
+  }
+  return address;
+}
+
+// Reads a page of the present range.
+absl::Status Marked::refill() {
+  ready_.clear();
+  at_ = 0;
+  while (ready_.empty() && range_ < ranges_.size()) {
+    const Range range = ranges_[range_];
+    if (walked_ < range.first) {
+      auto begin = begin_of(range.first);
+      if (!begin.ok()) return begin.status();
+      walked_ = *begin;
+    }
+    auto page = fs_.extents(walked_, range.end - 1, kPageBuffer);
+    if (!page.ok()) return page.status();
+    for (auto& extent : page->extents) {
+      if (extent.generation <= window_.to) ready_.push_back(std::move(extent));
+    }
+    walked_ = page->done ? range.end : page->next;
+    if (walked_ >= range.end) ++range_;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<BatchPtr> Marked::next() {
+  auto batch = std::make_shared<Batch>();
+  while (batch->extents.size() < limits::kBatchExtents && batch->bytes < limits::kBatchBytes) {
+    if (at_ == ready_.size()) {
+      if (auto status = refill(); !status.ok()) return status;
+      if (ready_.empty()) break;
+    }
+    batch->bytes += ready_[at_].length;
+    batch->extents.push_back(std::move(ready_[at_++]));
+  }
+  if (batch->extents.empty()) return BatchPtr();
+  batch->number = batches_++;
+  batch->tier = kTierMinBytes.size();
+  return batch;
+}
+
 absl::StatusOr<BatchPtr> Revisit::next() {
   auto batch = std::make_shared<Batch>();
   while (at_ < deferred_.size() && batch->extents.size() < limits::kBatchExtents &&
@@ -129,6 +204,7 @@ absl::StatusOr<BatchPtr> Revisit::next() {
   if (batch->extents.empty()) return BatchPtr();
   batch->number = batches_++;
   batch->tier = kTierMinBytes.size();
+  batch->revisit = true;
   return batch;
 }
 

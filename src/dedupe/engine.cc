@@ -90,12 +90,16 @@ struct Engine::Shared {
   Roles roles;
   index::ContentCache contents;
   ContentMarks marks;
+  Unjudged unjudged;
   // One for each stage that uses it.
   Resolver read_resolver, load_resolver;
   FingerprintStage fingerprint, loader;
   Resolver resolver;
   KeeperCatalog catalog;
   MetadataPrice price;
+
+  // Where the table is sampled, not every block of what is stored twice meets its like.
+  std::uint64_t mark_reach() const { return table.usage().level == 0 ? 0 : kMarkReach; }
 };
 
 Engine::Engine(btrfs::Filesystem& fs, const index::Fingerprinter& fingerprinter,
@@ -142,8 +146,7 @@ Engine::Flow::Flow(Shared& shared, PassKind pass, Window window, Cursor start,
 
 void Engine::Flow::run(BatchSource& source, const std::function<void(Cursor)>& settled) {
   namespace flow = tbb::flow;
-  // Where the table is sampled, not every block of what is stored twice meets its like.
-  const std::uint64_t reach = s.table.usage().level == 0 ? 0 : kMarkReach;
+  const std::uint64_t reach = s.mark_reach();
   flow::graph graph;
   // 1. Extents, in batches.
   flow::input_node<BatchPtr> source_node(graph, [&](tbb::flow_control& control) -> BatchPtr {
@@ -159,7 +162,7 @@ void Engine::Flow::run(BatchSource& source, const std::function<void(Cursor)>& s
   flow::limiter_node<BatchPtr> limiter(graph, limits::kBatchesInFlight);
   // 3. Their blocks' fingerprints, from the csum tree.
   flow::function_node<BatchPtr, BatchPtr> fingerprint_node(graph, flow::serial, [&](BatchPtr b) {
-    if (go_on()) error.note(s.fingerprint.run(*b, kind, s.marks, reach));
+    if (go_on()) error.note(s.fingerprint.run(*b, kind, s.marks, reach, s.unjudged));
     b->dropped = !go_on();
     return b;
   });
@@ -236,8 +239,18 @@ absl::Status Engine::read_contents(Window window, std::uint64_t start,
                                    const std::function<bool()>& stop,
                                    const std::function<void(std::uint64_t)>& reached) {
   Shared& s = *shared_;
-  ContentScan scan{s.fs, s.fingerprint, s.fingerprinter, s.table, s.contents, s.marks, s.counters};
+  ContentScan scan{s.fs, s.fingerprint, s.fingerprinter, s.table, s.contents, s.marks,
+                   s.unjudged, s.counters};
   return scan.run(window, start, stop, reached);
+}
+
+void Engine::conclude_contents() {
+  Shared& s = *shared_;
+  s.counters.extents_scanned += s.unjudged.extents;
+  s.counters.bytes_scanned += s.unjudged.bytes;
+  s.counters.leave(Verdict::kUnique, s.unjudged.bytes, s.unjudged.extents);
+  s.unjudged = {};
+  s.marks.clear();
 }
 
 bool Engine::anything_to_deepen() const { return shared_->marks.any(); }
@@ -254,11 +267,21 @@ PassResult Engine::run_pass(PassKind kind, Window window, Cursor start, const Ce
   arena.execute([&] {
     {
       Flow flow(s, kind, window, start, stop);
-      Crawl crawl(s.fs, window, start, census);
-      flow.run(crawl, settled);
+      // What was read may equal what is older than the window: the marks say where. Where everything
+      // was read, or marks are not all known, the window alone is walked over.
+      const bool marked = kind == PassKind::kDeepPlain && s.marks.complete() &&
+                          s.fingerprinter.kind() == index::FingerprintKind::kCsum;
+      if (marked) {
+        Marked extents(s.fs, window, s.marks, s.mark_reach());
+        flow.run(extents, [](Cursor) {});
+        result.reached = start;
+      } else {
+        Crawl crawl(s.fs, window, start, census);
+        flow.run(crawl, settled);
+        result.reached = flow.settle.cursor();
+      }
       result.status = flow.error.status();
       result.complete = flow.go_on();
-      result.reached = flow.settle.cursor();
     }
     if (result.complete) revisit(kind, window, stop, result);
   });

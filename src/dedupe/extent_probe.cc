@@ -12,14 +12,15 @@ namespace {
 // Items that lie closer share a search: to read over a few is cheaper than another one.
 constexpr std::uint64_t kNearInodes = 16;
 constexpr std::uint64_t kNearBytes = 4ULL << 20;
+// Inline references of an extent that are looked up: together they mostly cover its content.
+constexpr std::size_t kMostReferences = 8;
 
 struct Wanted {
   std::uint64_t root = 0;
   btrfs::ItemPlace first, last;
 };
 
-Wanted wanted(const btrfs::Extent& extent) {
-  const btrfs::DataRef& ref = extent.data_refs.front();
+Wanted wanted(const btrfs::Extent& extent, const btrfs::DataRef& ref) {
   // The item lies at most an extent's content behind where the extent would begin in the file.
   const std::uint64_t begin = static_cast<std::int64_t>(ref.offset) < 0 ? 0 : ref.offset;
   const std::uint64_t reach = std::max(extent.length, btrfs::kMaxCompressedContent);
@@ -49,10 +50,14 @@ std::vector<ProbedExtent> ExtentProbe::probe(std::span<const btrfs::Extent> exte
   absl::flat_hash_map<std::uint64_t, std::size_t> by_address;
   std::vector<Wanted> order;
   for (std::size_t i = 0; i < extents.size(); ++i) {
-    if (extents[i].data_refs.empty()) continue;
-    if (!btrfs::is_subvolume(extents[i].data_refs.front().root)) continue;
     by_address[extents[i].address] = i;
-    order.push_back(wanted(extents[i]));
+    std::size_t left = kMostReferences;
+    for (const btrfs::DataRef& ref : extents[i].data_refs) {
+      if (left == 0) break;
+      if (!btrfs::is_subvolume(ref.root)) continue;
+      order.push_back(wanted(extents[i], ref));
+      --left;
+    }
   }
   std::sort(order.begin(), order.end(), [](const Wanted& a, const Wanted& b) {
     return std::tuple(a.root, a.first) < std::tuple(b.root, b.first);

@@ -106,8 +106,16 @@ bool FingerprintStage::load(std::uint64_t address, std::uint64_t block) {
   return true;
 }
 
+bool FingerprintStage::take_from_cache(FingerprintedExtent& extent) const {
+  for (std::size_t i = 0; i < extent.blocks.size(); ++i) {
+    if (!p_.contents.contains(extent.extent.address, i)) return false;
+    extent.blocks[i] = p_.contents.at(extent.extent.address, i);
+  }
+  return true;
+}
+
 absl::Status FingerprintStage::run(Batch& batch, PassKind pass, const ContentMarks& marks,
-                                   std::uint64_t reach) {
+                                   std::uint64_t reach, Unjudged& unjudged) {
   auto extents = std::exchange(batch.extents, {});
   if (pass != PassKind::kQuick) {
     std::erase_if(extents, [&](const btrfs::Extent& extent) {
@@ -116,22 +124,21 @@ absl::Status FingerprintStage::run(Batch& batch, PassKind pass, const ContentMar
   }
   std::vector<ToRead> to_read;
   auto status =
-      describe(std::move(extents), pass == PassKind::kDeepRead, batch.fingerprinted, to_read);
+      describe(std::move(extents), pass != PassKind::kQuick, batch.fingerprinted, to_read);
   if (!status.ok() || pass == PassKind::kQuick) return status;
-  if (pass == PassKind::kDeepRead) {
-    std::erase_if(to_read, [&](const ToRead& one) {
-      FingerprintedExtent& e = *one.extent;
-      for (std::size_t i = 0; i < e.blocks.size(); ++i) {
-        if (!p_.contents.contains(e.extent.address, i)) return false;
-        e.blocks[i] = p_.contents.at(e.extent.address, i);
-      }
-      return true;
-    });
-    read_contents(to_read, ContentReader::CachePolicy::kKeep, [] { return false; });
-  }
-  std::erase_if(batch.fingerprinted, [&](const FingerprintedExtent& extent) {
-    return extent.read != (pass == PassKind::kDeepRead);
+  const auto other_pass = [&](const FingerprintedExtent& extent) {
+    return (extent.kind != btrfs::ExtentKind{}) != (pass == PassKind::kDeepRead);
+  };
+  std::erase_if(to_read, [&](const ToRead& one) {
+    return other_pass(*one.extent) || take_from_cache(*one.extent);
   });
+  read_contents(to_read, ContentReader::CachePolicy::kKeep, [] { return false; });
+  std::erase_if(batch.fingerprinted, other_pass);
+  for (const auto& extent : batch.fingerprinted) {
+    if (batch.revisit || !extent.read) continue;
+    unjudged.extents -= std::min<std::uint64_t>(unjudged.extents, 1);
+    unjudged.bytes -= std::min(unjudged.bytes, extent.extent.length);
+  }
   return absl::OkStatus();
 }
 

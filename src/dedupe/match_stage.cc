@@ -54,7 +54,7 @@ void MatchStage::take_up(FingerprintedExtent extent, Batch& batch, bool may_swap
   if (p_.roles.is_keeper(address)) {
     // It has references that nobody can name before the next commit.
     if (!p_.roles.defer(address, extent.extent.length)) {
-      leave(extent.extent, Verdict::kKeeper, batch);
+      leave(extent, Verdict::kKeeper, batch);
     }
     return;
   }
@@ -69,7 +69,7 @@ void MatchStage::take_up(FingerprintedExtent extent, Batch& batch, bool may_swap
     return;
   }
   if (!match.runs.empty()) ensure_in_table(match.victim);
-  leave(match.victim.extent, smaller.empty() ? match.verdict : Verdict::kKeeper, batch);
+  leave(match.victim, smaller.empty() ? match.verdict : Verdict::kKeeper, batch);
   stays_ = match.victim.extent.address;
   for (const auto& swapped : smaller) {
     ++p_.counters.role_swaps;
@@ -78,14 +78,15 @@ void MatchStage::take_up(FingerprintedExtent extent, Batch& batch, bool may_swap
   stays_ = 0;
 }
 
-// What stays, with the reason. Of an extent that two passes look at, one of them speaks: the deep one
-// for those that are read, the quick one for all others.
-void MatchStage::leave(const btrfs::Extent& extent, Verdict verdict, Batch& batch) {
-  const bool later = pass_ == PassKind::kQuick && verdict == Verdict::kCompressed &&
-                     p_.options.depth == Depth::kDeep;
-  if (later || pass_ == PassKind::kDeepPlain) return;
-  count_scanned(extent);
-  batch.left.push_back({extent, verdict});
+// What stays, with the reason. Of an extent that is looked at twice, one of the passes speaks: for
+// those that are read the deep one (see ContentScan), for all others the quick one.
+void MatchStage::leave(const FingerprintedExtent& extent, Verdict verdict, Batch& batch) {
+  const bool later =
+      pass_ == PassKind::kQuick && extent.read && p_.options.depth == Depth::kDeep;
+  const bool earlier = pass_ == PassKind::kDeepPlain && !extent.read;
+  if (later || earlier) return;
+  count_scanned(extent.extent);
+  batch.left.push_back({extent.extent, verdict});
 }
 
 void MatchStage::count_scanned(const btrfs::Extent& extent) {

@@ -61,16 +61,9 @@ absl::StatusOr<std::uint64_t> Remnants::append_tail(const Copy& tail) {
   return number;
 }
 
-// A file of one block that compresses well is stored inline, in its metadata; sharing from it would
-// make the kernel write a copy into the target, later. One that is longer, if by a hole, is not.
-void Remnants::write_back(btrfs::TemporaryFile& file, std::uint64_t blocks) const {
-  if (blocks == 1) file.truncate(2 * block_).IgnoreError();
-  file.start_writeback();
-}
-
 void Remnants::start_writeback() {
-  if (blocks_ != nullptr) write_back(*blocks_, blocks_end_ / block_);
-  if (tails_ != nullptr) write_back(*tails_, tail_count());
+  if (blocks_ != nullptr) blocks_->start_writeback();
+  if (tails_ != nullptr) tails_->start_writeback();
 }
 
 absl::Status Remnants::end_at_tail(std::uint64_t number) {
@@ -80,7 +73,7 @@ absl::Status Remnants::end_at_tail(std::uint64_t number) {
 Remnants::Layout Remnants::layout(btrfs::TemporaryFile& file, std::uint64_t blocks) {
   Layout out;
   out.places.resize(blocks);
-  auto map = fs_.file_map(file.key(), 0, blocks * block_);
+  auto map = fs_.file_map(file.key(), 0, (blocks + 1) * block_);
   std::uint64_t known_bytes = 0;
   absl::flat_hash_set<std::uint64_t> seen;
   if (map.ok()) {
@@ -89,7 +82,7 @@ Remnants::Layout Remnants::layout(btrfs::TemporaryFile& file, std::uint64_t bloc
       known_bytes += item.length;
       if (seen.insert(item.extent_address).second) out.disk_bytes += item.extent_length;
       for (std::uint64_t at = 0; at < item.length; at += block_) {
-        const std::uint64_t index = (item.file_offset + at) / block_;
+        const std::uint64_t index = block_number(item.file_offset + at);
         if (index >= blocks) continue;
         out.places[index] = {item.extent_address + item.extent_offset + at, item.extent_address,
                              item.compression != 0};

@@ -20,7 +20,10 @@ class Remnants {
   Remnants(btrfs::Filesystem& fs, btrfs::ExtentKind kind)
       : fs_(fs), kind_(kind), block_(fs.info().block_size) {}
 
-  // Appends the copies of a plan to the file of whole blocks; returns where they begin in it.
+  // Appends the copies of a plan to the file of whole blocks; returns where they begin in it. Both
+  // files begin with a hole of one block: what lies in the first block of a short file may be stored
+  // inline, in the file's metadata, and sharing from there makes the kernel write a copy into the
+  // target, later.
   absl::StatusOr<std::uint64_t> append(const std::vector<Copy>& copies);
   // Appends one tail, in a block of its own; returns its number.
   absl::StatusOr<std::uint64_t> append_tail(const Copy& tail);
@@ -31,7 +34,9 @@ class Remnants {
   std::uint64_t tail_count() const { return tail_lengths_.size(); }
   // Cuts the file of tails so that it ends with tail `number`. In descending order only.
   absl::Status end_at_tail(std::uint64_t number);
-  std::uint64_t tail_offset(std::uint64_t number) const { return number * block_; }
+  std::uint64_t tail_offset(std::uint64_t number) const { return (number + 1) * block_; }
+  // The number of the block at an offset in the file of whole blocks, as in Layout::places.
+  std::uint64_t block_number(std::uint64_t offset) const { return offset / block_ - 1; }
 
   struct Place {
     std::uint64_t address = 0;  // the extent's plus the offset in its content; 0: not known
@@ -47,14 +52,13 @@ class Remnants {
   Layout layout(btrfs::TemporaryFile& file, std::uint64_t blocks);
 
  private:
-  void write_back(btrfs::TemporaryFile& file, std::uint64_t blocks) const;
   absl::Status ensure(std::shared_ptr<btrfs::TemporaryFile>& file);
 
   btrfs::Filesystem& fs_;
   const btrfs::ExtentKind kind_;
   const std::uint64_t block_;
   std::shared_ptr<btrfs::TemporaryFile> blocks_, tails_;
-  std::uint64_t blocks_end_ = 0;
+  std::uint64_t blocks_end_ = block_;
   std::vector<std::uint32_t> tail_lengths_;
 };
 

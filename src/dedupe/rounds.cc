@@ -74,9 +74,8 @@ absl::Status Rounds::deep(PassKind kind) {
   return status;
 }
 
-// From where the position stands to the end of the deep passes.
-absl::Status Rounds::round() {
-  // Fills the table with the window's own blocks, so that every extent meets those that come behind.
+// Fills the table with the window's own blocks, so that every extent meets those that come behind.
+absl::Status Rounds::take_census() {
   auto census = scan(p_.fs, p_.fingerprinter, position_.window, p_.table,
                      [this] { return p_.stop.load(); });
   if (!census.ok()) return census.status();
@@ -84,6 +83,12 @@ absl::Status Rounds::round() {
   spdlog::debug("generations {} to {}: {} extents", position_.window.after + 1,
                 position_.window.to,
                 std::accumulate(census_.extents.begin(), census_.extents.end(), std::uint64_t{0}));
+  return absl::OkStatus();
+}
+
+// From where the position stands to the end of the deep passes.
+absl::Status Rounds::round() {
+  if (auto status = take_census(); !status.ok()) return status;
   position_.table_generation = std::max(position_.table_generation, position_.window.to);
   if (position_.kind == PassKind::kQuick) {
     if (p_.fingerprinter.kind() == index::FingerprintKind::kCsum) {
@@ -91,7 +96,12 @@ absl::Status Rounds::round() {
     }
     position_.done_generation = position_.window.to;
     if (p_.options.depth == Depth::kQuick) return absl::OkStatus();
-    begin(PassKind::kContentScan, {position_.deep_generation, position_.window.to});
+    const Window seen = position_.window;
+    begin(PassKind::kContentScan, {position_.deep_generation, seen.to});
+    if (position_.window.after != seen.after) {
+      // Earlier runs have not looked into what they went by.
+      if (auto status = take_census(); !status.ok()) return status;
+    }
   } else if (position_.kind != PassKind::kContentScan || position_.cursor.address != 0) {
     engine_.deepen_everything();
   }
@@ -102,8 +112,10 @@ absl::Status Rounds::round() {
     if (auto status = deep(PassKind::kDeepPlain); !status.ok()) return status;
   }
   auto status = deep(PassKind::kDeepRead);
-  if (status.ok()) position_.deep_generation = position_.window.to;
-  return status;
+  if (!status.ok()) return status;
+  engine_.conclude_contents();
+  position_.deep_generation = position_.window.to;
+  return absl::OkStatus();
 }
 
 // Losing the table loses speed, not data: what earlier runs have seen goes back into it.

@@ -104,6 +104,20 @@ void ContentScan::index(const FingerprintedExtent& extent) {
   }
 }
 
+void ContentScan::count(const FingerprintedExtent& extent) {
+  const std::uint64_t length = extent.extent.length;
+  if (extent.read) {
+    ++unjudged.extents;
+    unjudged.bytes += length;
+    counters.bytes_progress += length;
+  } else if (fingerprinter.kind() == index::FingerprintKind::kData) {
+    // No other pass meets it.
+    ++counters.extents_scanned;
+    counters.bytes_scanned += length;
+    counters.leave(extent.blocks.empty() ? Verdict::kNoChecksum : Verdict::kUnreferenced, length);
+  }
+}
+
 absl::Status ContentScan::run(Window window, std::uint64_t start,
                               const std::function<bool()>& stop,
                               const std::function<void(std::uint64_t)>& reached) {
@@ -114,10 +128,8 @@ absl::Status ContentScan::run(Window window, std::uint64_t start,
     reached(extents.front().address);
     if (auto s = stage.describe(std::move(extents), true, found, to_read); !s.ok()) return s;
     stage.read_contents(to_read, ContentReader::CachePolicy::kDrop, stop);
-    for (const ToRead& one : to_read) {
-      index(*one.extent);
-      counters.bytes_progress += one.extent->extent.length;
-    }
+    for (const ToRead& one : to_read) index(*one.extent);
+    for (const FingerprintedExtent& extent : found) count(extent);
     return absl::OkStatus();
   };
   auto status = for_each_page(fs, window, start, stop, [&](std::vector<btrfs::Extent>&& extents) {

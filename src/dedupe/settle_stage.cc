@@ -34,7 +34,7 @@ absl::Status SettleStage::run(Batch& batch) {
     for (const NewReference& reference : batch.new_references) p_.catalog.add(reference);
     for (const Outcome& outcome : batch.outcomes) settle(outcome);
     if (!batch.new_blocks.empty()) p_.kept();
-    // What is revisited was counted when the crawl met it.
+    // What is marked or revisited was counted when the crawl met it.
     if (batch.tier < kTierMinBytes.size()) p_.counters.bytes_progress += batch.bytes;
     advance(batch);
   }

@@ -15,7 +15,7 @@ class StubFile final : public File {
   ~StubFile() override { ++closed_; }
   FileKey key() const override { return key_; }
   absl::StatusOr<std::size_t> read(std::uint64_t, std::span<std::byte>) override { return 0; }
-  std::size_t read_cached(std::uint64_t, std::span<std::byte>) override { return 0; }
+  std::vector<bool> cached_pages(std::uint64_t, std::uint64_t) override { return {}; }
   void readahead(std::uint64_t, std::uint64_t) override {}
   void drop_cached(std::uint64_t, std::uint64_t) override {}
 

@@ -54,6 +54,7 @@ struct Pipeline {
   dedupe::Roles roles;
   index::ContentCache contents{fingerprinter, kBlock};
   dedupe::ContentMarks marks;
+  dedupe::Unjudged unjudged;
   dedupe::Resolver resolver{fs, gate, counters}, read_resolver{fs, gate, counters};
   dedupe::KeeperCatalog catalog{fs, resolver};
   dedupe::MetadataPrice price{16384, 1};
@@ -107,7 +108,7 @@ struct Pipeline {
       auto batch = crawl.next();
       REQUIRE(batch.ok());
       if (*batch == nullptr) return out;
-      REQUIRE(fingerprint.run(**batch, pass, marks, 0).ok());
+      REQUIRE(fingerprint.run(**batch, pass, marks, 0, unjudged).ok());
       match.run(**batch);
       REQUIRE(planner.run(**batch).ok());
       out.push_back(std::move(**batch));

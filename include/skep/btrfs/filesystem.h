@@ -32,9 +32,9 @@ class File {
   virtual FileKey key() const = 0;
   // Fills `out` from `offset`; short only at the end of the file. Returns the bytes read.
   virtual absl::StatusOr<std::size_t> read(std::uint64_t offset, std::span<std::byte> out) = 0;
-  // As much of the front of `out` as the page cache holds, without waiting for the device; returns
-  // the bytes read. What is short may be there all the same: a hint.
-  virtual std::size_t read_cached(std::uint64_t offset, std::span<std::byte> out) = 0;
+  // Which pages (of the kernel's page size) of [offset, offset + length) the page cache holds.
+  // A hint: empty when that cannot be told, and it changes while one looks.
+  virtual std::vector<bool> cached_pages(std::uint64_t offset, std::uint64_t length) = 0;
   // Starts reading a range into the page cache and returns without waiting. A hint: no errors.
   virtual void readahead(std::uint64_t offset, std::uint64_t length) = 0;
   // Lets the page cache forget a range. A hint; pages that are mapped or dirty stay.

@@ -55,12 +55,14 @@ class ContentReader {
     std::uint64_t length = 0;
     // Once it is started; null when the file could not be opened.
     std::shared_ptr<btrfs::File> file;
-    std::size_t cached = 0;  // bytes of `bytes` that the page cache held
+    std::vector<bool> cached;  // its pages that were in the page cache before
     std::vector<std::byte> bytes;
   };
   void cut(const ToRead& extent, std::deque<Piece>& pieces) const;
   void start(Piece& piece);
   void finish(Piece& piece, CachePolicy policy);
+  void drop(const Piece& piece) const;
+  void complete_tail(const ToRead& extent);
 
   btrfs::Filesystem& fs_;
   const index::Fingerprinter& fingerprinter_;

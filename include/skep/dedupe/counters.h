@@ -56,7 +56,7 @@ struct Counters {
   Count nanos_match = 0, nanos_plan = 0, nanos_prefetch = 0, nanos_share = 0, nanos_settle = 0;
   Count nanos_resolve_wait = 0, nanos_share_wait = 0;  // for the other phase to end
 
-  void leave(Verdict verdict, std::uint64_t bytes);
+  void leave(Verdict verdict, std::uint64_t bytes, std::uint64_t extents = 1);
   std::uint64_t freed_bytes() const;  // gone less copied; never below zero
   // Each counter that is no verdict, with its name in the JSON summary.
   void for_each(absl::FunctionRef<void(std::string_view, std::uint64_t)> visit) const;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "skep/btrfs/filesystem.h"
+#include "skep/dedupe/content_marks.h"
 #include "skep/dedupe/roles.h"
 #include "skep/dedupe/types.h"
 
@@ -76,6 +77,31 @@ class Crawl final : public BatchSource {
   std::uint32_t tier_;                // being walked, the first of those that are
   std::uint64_t address_ = 0;         // where the walk of a single tier goes on
   std::vector<btrfs::Extent> ready_;  // by tier and address, from at_ on
+  std::size_t at_ = 0;
+  std::uint64_t batches_ = 0;
+};
+
+// Extents that reach into marked neighbourhoods, by ascending address, of any generation up to
+// `window.to`: what was read may equal what earlier passes have gone by. Everything counts as passed
+// by.
+class Marked final : public BatchSource {
+ public:
+  Marked(btrfs::Filesystem& fs, Window window, const ContentMarks& marks, std::uint64_t reach);
+  absl::StatusOr<BatchPtr> next() override;
+
+ private:
+  struct Range {
+    std::uint64_t first = 0, end = 0;
+  };
+  absl::StatusOr<std::uint64_t> begin_of(std::uint64_t address);
+  absl::Status refill();
+
+  btrfs::Filesystem& fs_;
+  const Window window_;
+  std::vector<Range> ranges_;  // ascending, apart from each other
+  std::size_t range_ = 0;
+  std::uint64_t walked_ = 0;  // where the walk goes on; no extent that begins below comes again
+  std::vector<btrfs::Extent> ready_;
   std::size_t at_ = 0;
   std::uint64_t batches_ = 0;
 };

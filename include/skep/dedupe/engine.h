@@ -55,6 +55,8 @@ class Engine {
   // so.
   absl::Status read_contents(Window window, std::uint64_t start, const std::function<bool()>& stop,
                              const std::function<void(std::uint64_t)>& reached);
+  // The deep passes over what was read are over: what none of them looked at is unique.
+  void conclude_contents();
   // True when deep passes have something to look at.
   bool anything_to_deepen() const;
   // A content scan that was begun in another process has told nobody what is worth a look.

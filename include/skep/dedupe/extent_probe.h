@@ -2,7 +2,7 @@
 //
 // How extents are stored, and through which files they can be read. The extent tree does not say
 // whether an extent is compressed; the file extent items that refer to it do. The extent item's
-// inline reference names one of them, and extents that were written together have theirs in the
+// inline references name them, and extents that were written together have theirs in the
 // same leaves: neighbours are looked up together, one search for many.
 //
 // Thread-compatible.

@@ -43,8 +43,10 @@ class FingerprintStage {
         reader_(parts.fs, parts.fingerprinter, parts.counters) {}
 
   // Moves batch.extents to batch.fingerprinted; in a deep pass those alone that it is about, and of
-  // them those that are marked. `reach`: see ContentMarks::near.
-  absl::Status run(Batch& batch, PassKind pass, const ContentMarks& marks, std::uint64_t reach);
+  // them those that are marked. `reach`: see ContentMarks::near. What was read and is passed on is
+  // taken from `unjudged`.
+  absl::Status run(Batch& batch, PassKind pass, const ContentMarks& marks, std::uint64_t reach,
+                   Unjudged& unjudged);
 
   // How extents (in ascending address order) are stored, and their fingerprints as far as checksums
   // give them; a result with no blocks has none. Those that have to be read have `read` set, and
@@ -60,6 +62,7 @@ class FingerprintStage {
 
  private:
   bool may_have_to_be_read(const FingerprintedExtent& extent) const;
+  bool take_from_cache(FingerprintedExtent& extent) const;
   void apply_probe(const ProbedExtent& probed, FingerprintedExtent& out) const;
 
   const Parts p_;

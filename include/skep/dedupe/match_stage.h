@@ -56,7 +56,7 @@ class MatchStage {
 
  private:
   void take_up(FingerprintedExtent extent, Batch& batch, bool may_swap);
-  void leave(const btrfs::Extent& extent, Verdict verdict, Batch& batch);
+  void leave(const FingerprintedExtent& extent, Verdict verdict, Batch& batch);
   void count_scanned(const btrfs::Extent& extent);
   Match match(FingerprintedExtent victim);
   void match_alike(Match& match);

@@ -65,6 +65,7 @@ class Rounds {
  private:
   void forget_what_was_done_differently();
   absl::Status refill();
+  absl::Status take_census();
   absl::Status round();
   void begin(PassKind kind, Window window);
   absl::Status pass();

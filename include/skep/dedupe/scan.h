@@ -33,6 +33,7 @@ struct ContentScan {
   index::Table& table;
   const index::ContentCache& contents;
   ContentMarks& marks;
+  Unjudged& unjudged;
   Counters& counters;
 
   // From the extent at or behind address `start` on; `reached` is called now and then with where it
@@ -42,6 +43,7 @@ struct ContentScan {
 
  private:
   void index(const FingerprintedExtent& extent);
+  void count(const FingerprintedExtent& extent);
 };
 
 }  // namespace skep::dedupe

@@ -198,6 +198,7 @@ struct Batch {
   std::vector<Left> left;
   std::vector<NewBlock> new_blocks;
   std::vector<NewReference> new_references;
+  bool revisit = false;  // its extents were in a batch before
   bool dropped = false;  // not all of its plans were carried out: a stop was asked for
 };
 using BatchPtr = std::shared_ptr<Batch>;
@@ -206,8 +207,8 @@ using BatchPtr = std::shared_ptr<Batch>;
 enum class PassKind : std::uint8_t {
   kQuick,        // every extent, by its stored checksums: compressed ones match as a whole, or not
   kContentScan,  // reads those that have to be read, for the table; frees nothing
-  kDeepPlain,    // those fingerprinted by checksums, once more: some equal what was read since
-  kDeepRead,     // those that were read
+  kDeepPlain,    // those neither compressed nor without checksums, which may equal what was read
+  kDeepRead,     // compressed ones and those without checksums
 };
 
 std::string_view name_of(PassKind kind);
