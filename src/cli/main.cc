@@ -83,7 +83,7 @@ void add_run(CLI::App& app, RunCommand& command, bool& once) {
   add_choice<index::FingerprintKind>(
       app, "--fingerprint", options.fingerprint,
       {{"csum", index::FingerprintKind::kCsum}, {"data", index::FingerprintKind::kData}},
-      "From the filesystem's checksums, or from all data, read (default: csum)");
+      "From the checksums, or from all data, read (default: csum)");
   app.add_flag("--nodatasum", options.engine.nodatasum,
                "Extents without checksums (NOCOW) too: read, shared among themselves");
   app.add_option("--threads", options.engine.threads, "Batches shared at a time")

@@ -179,7 +179,8 @@ class Report(SharedFilesystem):
         described = terms(section(source("skep-run.1.scd"), "# OUTPUT"))
         lines = re.findall(r"^  (\w+(?: \w+)*)  +", answer.stdout, re.MULTILINE)
         self.assertIn("left alone", lines)
-        self.assertEqual(lines, described)
+        # This one appears only where something had to be read.
+        self.assertEqual(lines, [name for name in described if name != "deep"])
 
     def test_every_field_of_the_state_is_described(self):
         state = json.loads(harness.read_whole(os.path.join(self.folder, "state.json")))
