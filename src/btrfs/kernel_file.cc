@@ -32,8 +32,8 @@ absl::StatusOr<std::size_t> read_fully(int fd, FileKey key, std::uint64_t offset
   return done;
 }
 
-// mincore(2) looks without touching: preadv2 with RWF_NOWAIT would start readahead, after which what
-// skep brought in looks as if it had been there.
+// mincore(2) looks without touching: preadv2 with RWF_NOWAIT would start readahead, after which
+// what skep brought in looks as if it had been there.
 std::vector<bool> cached_pages(int fd, std::uint64_t offset, std::uint64_t length) {
   const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
   const std::uint64_t pages = (length + page - 1) / page;

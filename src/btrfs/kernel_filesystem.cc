@@ -120,6 +120,11 @@ absl::Status KernelFilesystem::read_info() {
   info_.node_size = args.nodesize;
   info_.csum_type = static_cast<CsumType>(args.csum_type);
   info_.csum_size = args.csum_size;
+  btrfs_ioctl_feature_flags features{};
+  if (ioctl(root_.get(), BTRFS_IOC_GET_FEATURES, &features) == 0) {
+    info_.has_compressed = features.incompat_flags & (BTRFS_FEATURE_INCOMPAT_COMPRESS_LZO |
+                                                      BTRFS_FEATURE_INCOMPAT_COMPRESS_ZSTD);
+  }
   if (info_.block_size < 512 || info_.csum_size < 4) {
     return absl::DataLossError(name_ + ": FS_INFO names no usable block or checksum size");
   }
@@ -224,7 +229,9 @@ absl::StatusOr<FileMap> KernelFilesystem::file_map(FileKey file, std::uint64_t f
 absl::Status KernelFilesystem::file_extents(std::uint64_t root, ItemPlace first, ItemPlace last,
                                             FileExtentVisitor visit) {
   constexpr std::size_t kNeighbourhoodBytes = 32 << 10;  // two leaves
-  TreeSearch search(root_.get(), kNeighbourhoodBytes, info_.node_size);
+  const bool one_file = first.inode == last.inode;
+  TreeSearch search(root_.get(), one_file ? kPointLookupBytes : kNeighbourhoodBytes,
+                    info_.node_size);
   return search.for_each(root, {first.inode, BTRFS_EXTENT_DATA_KEY, first.file_offset},
                          {last.inode, BTRFS_EXTENT_DATA_KEY, last.file_offset},
                          [&](const Item& item) {

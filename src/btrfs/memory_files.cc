@@ -14,7 +14,6 @@
 namespace skep::btrfs {
 namespace {
 
-
 void copy(std::span<const std::byte> from, std::span<std::byte> to) {
   if (!from.empty()) std::memcpy(to.data(), from.data(), from.size());
 }

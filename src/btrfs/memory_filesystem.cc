@@ -179,8 +179,7 @@ absl::StatusOr<std::shared_ptr<File>> MemoryFilesystem::open(FileKey file) {
   return std::shared_ptr<File>(std::make_shared<MemoryUserFile>(*this, file));
 }
 
-absl::StatusOr<std::shared_ptr<TemporaryFile>> MemoryFilesystem::create_temporary(
-    ExtentKind kind) {
+absl::StatusOr<std::shared_ptr<TemporaryFile>> MemoryFilesystem::create_temporary(ExtentKind kind) {
   begin("create_temporary");
   absl::MutexLock lock(&mutex_);
   auto status = fault("create_temporary", 0, faults_.plan().no_space);

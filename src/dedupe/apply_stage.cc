@@ -114,8 +114,8 @@ class Application {
   std::vector<Verdict> verdicts_;
   std::vector<std::uint64_t> second_copied_;  // bytes of each plan copied because they differed
   std::vector<std::uint64_t> saved_by_compression_;  // bytes of each plan's copies
-  std::vector<std::uint64_t> copy_begin_;     // of each plan, in the file of whole blocks
-  std::vector<std::uint64_t> first_tail_;     // of each plan, its number in the file of tails
+  std::vector<std::uint64_t> copy_begin_;            // of each plan, in the file of whole blocks
+  std::vector<std::uint64_t> first_tail_;  // of each plan, its number in the file of tails
   std::vector<Task> file_tasks_, zero_tasks_, copy_tasks_, tail_tasks_, differing_;
   std::shared_ptr<btrfs::TemporaryFile> zeros_, nodatasum_zeros_;
   std::size_t begun_ = 0;  // plans that are carried out; those behind were dropped by a stop
@@ -241,10 +241,9 @@ std::shared_ptr<btrfs::File> Application::source_of(const Task& task) {
 // physical order otherwise.
 void Application::share_all(SourceKind kind, std::vector<Task>& tasks) {
   if (kind == SourceKind::kZero) {
-    std::stable_sort(tasks.begin(), tasks.end(),
-                     [](const Task& a, const Task& b) {
-                       return std::tuple(a.copies, a.length) < std::tuple(b.copies, b.length);
-                     });
+    std::stable_sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) {
+      return std::tuple(a.copies, a.length) < std::tuple(b.copies, b.length);
+    });
   } else {
     // Snapshots refer to an extent in the same way: their ranges of one source range come together.
     for (auto first = tasks.begin(); first != tasks.end();) {
@@ -326,8 +325,8 @@ void Application::locate_copies(btrfs::ExtentKind kind, Remnants& remnants) {
   std::uint64_t blocks = 0;
   for (std::size_t p = 0; p < begun_; ++p) {
     if (plans_[p].kind != kind || plans_[p].copies.empty()) continue;
-    blocks = std::max(blocks, remnants.block_number(copy_begin_[p]) +
-                                  plans_[p].copy_fingerprints.size());
+    blocks = std::max(blocks,
+                      remnants.block_number(copy_begin_[p]) + plans_[p].copy_fingerprints.size());
   }
   const auto layout = remnants.layout(*remnants.blocks(), blocks);
   for (std::size_t p = 0; p < begun_; ++p) {
@@ -347,11 +346,11 @@ void Application::locate_copies(btrfs::ExtentKind kind, Remnants& remnants) {
 
 // What the blocks [begin, begin + copied) of the `blocks` in a temporary file really take, where
 // they were compressed: their part of the whole, so that all parts add up.
-void Application::charge(const Remnants::Layout& layout, std::uint64_t blocks,
-                         std::uint64_t begin, std::uint64_t copied, std::size_t plan) {
+void Application::charge(const Remnants::Layout& layout, std::uint64_t blocks, std::uint64_t begin,
+                         std::uint64_t copied, std::size_t plan) {
   if (blocks == 0 || layout.disk_bytes >= blocks * block_) return;
-  const std::uint64_t takes = layout.disk_bytes * (begin + copied) / blocks -
-                              layout.disk_bytes * begin / blocks;
+  const std::uint64_t takes =
+      layout.disk_bytes * (begin + copied) / blocks - layout.disk_bytes * begin / blocks;
   saved_by_compression_[plan] += copied * block_ - takes;
 }
 
@@ -397,9 +396,8 @@ void Application::locate_tails(btrfs::ExtentKind kind) {
     const auto& plan = plans_[task.plan];
     batch_.new_blocks.push_back(
         {plan.tail_fingerprints[task.source_offset - first_tail_[task.plan]], place.address});
-    const Reference reference{task.target, task.target_offset,
-                              place.address - place.extent_address, block_,
-                              task.target_offset + task.length};
+    const Reference reference{task.target, task.target_offset, place.address - place.extent_address,
+                              block_, task.target_offset + task.length};
     batch_.new_references.push_back({place.address, place.extent_address, reference});
   }
 }
@@ -459,8 +457,7 @@ void Application::report() {
     // Of a plan that failed too: its copies may lie in one extent with those of others, and stay.
     outcome.copied_bytes = second_copied_[p];
     if (outcome.begun) {
-      const std::uint64_t written =
-          (plan.copy_fingerprints.size() + plan.tails.size()) * block_;
+      const std::uint64_t written = (plan.copy_fingerprints.size() + plan.tails.size()) * block_;
       outcome.copied_bytes += written - saved_by_compression_[p];
     }
     outcome.duplicate_bytes = plan.duplicate_bytes;

@@ -92,8 +92,8 @@ void ContentReader::finish(Piece& piece, CachePolicy policy) {
   }
 }
 
-// A block in which one file ends may go on in another that refers to it: as it is stored, not as the
-// first file reads it, it meets its like.
+// A block in which one file ends may go on in another that refers to it: as it is stored, not as
+// the first file reads it, it meets its like.
 void ContentReader::complete_tail(const ToRead& wanted) {
   auto& blocks = wanted.extent->blocks;
   std::vector<std::byte> bytes(block_);

@@ -115,8 +115,7 @@ absl::StatusOr<BatchPtr> Crawl::next() {
   return batch;
 }
 
-Marked::Marked(btrfs::Filesystem& fs, Window window, const ContentMarks& marks,
-               std::uint64_t reach)
+Marked::Marked(btrfs::Filesystem& fs, Window window, const ContentMarks& marks, std::uint64_t reach)
     : fs_(fs), window_(window) {
   for (const std::uint64_t at : marks.list()) {
     const std::uint64_t first = at - std::min(at, reach);
@@ -129,8 +128,8 @@ Marked::Marked(btrfs::Filesystem& fs, Window window, const ContentMarks& marks,
   }
 }
 
-// Where the extent begins that reaches into `address` from before it; `address` when none does. Most
-// are short: to look back far at once would read over many.
+// Where the extent begins that reaches into `address` from before it; `address` when none does.
+// Most are short: to look back far at once would read over many.
 absl::StatusOr<std::uint64_t> Marked::begin_of(std::uint64_t address) {
   constexpr std::uint64_t kLookBack[] = {1ULL << 20, 16ULL << 20, btrfs::kMaxExtentLength};
   for (const std::uint64_t back : kLookBack) {

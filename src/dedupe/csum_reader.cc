@@ -14,8 +14,7 @@ constexpr std::uint64_t kNear = 4ULL << 20;
 }  // namespace
 
 absl::Status read_csums(btrfs::Filesystem& fs, const index::Fingerprinter& fingerprinter,
-                        std::vector<btrfs::Extent> extents,
-                        std::vector<FingerprintedExtent>& out) {
+                        std::vector<btrfs::Extent> extents, std::vector<FingerprintedExtent>& out) {
   const std::uint64_t block = fs.info().block_size;
   const std::size_t size = fingerprinter.csum_size();
   out.clear();
@@ -27,21 +26,21 @@ absl::Status read_csums(btrfs::Filesystem& fs, const index::Fingerprinter& finge
       ++end;
     }
     std::size_t at = first;  // checksums come in address order, as the extents do
-    auto status = fs.csums(
-        out[first].extent.address, out[end - 1].extent.end(),
-        [&](std::uint64_t address, std::span<const std::byte> sums) {
-          for (; sums.size() >= size; sums = sums.subspan(size), address += block) {
-            while (at < end && out[at].extent.end() <= address) ++at;
-            if (at == end) return;
-            auto& found = out[at];
-            if (address < found.extent.address) continue;
-            if (found.blocks.empty()) {
-              found.blocks.resize(found.extent.length / block, index::kNoFingerprint);
-            }
-            found.blocks[(address - found.extent.address) / block] =
-                fingerprinter.from_csum(sums.first(size));
-          }
-        });
+    auto status =
+        fs.csums(out[first].extent.address, out[end - 1].extent.end(),
+                 [&](std::uint64_t address, std::span<const std::byte> sums) {
+                   for (; sums.size() >= size; sums = sums.subspan(size), address += block) {
+                     while (at < end && out[at].extent.end() <= address) ++at;
+                     if (at == end) return;
+                     auto& found = out[at];
+                     if (address < found.extent.address) continue;
+                     if (found.blocks.empty()) {
+                       found.blocks.resize(found.extent.length / block, index::kNoFingerprint);
+                     }
+                     found.blocks[(address - found.extent.address) / block] =
+                         fingerprinter.from_csum(sums.first(size));
+                   }
+                 });
     if (!status.ok()) return status;
     first = end;
   }

@@ -12,8 +12,8 @@
 
 namespace skep::dedupe {
 
-// Of each block on disk of `extents`, which come in ascending address order. A result with no blocks
-// has no checksums. Extents that lie near each other share one search.
+// Of each block on disk of `extents`, which come in ascending address order. A result with no
+// blocks has no checksums. Extents that lie near each other share one search.
 absl::Status read_csums(btrfs::Filesystem& fs, const index::Fingerprinter& fingerprinter,
                         std::vector<btrfs::Extent> extents, std::vector<FingerprintedExtent>& out);
 

@@ -213,7 +213,8 @@ void Engine::Flow::run(BatchSource& source, const std::function<void(Cursor)>& s
 
 // Extents that were keepers when the crawl met them: each round may free some, whose keepers are
 // then for the next. What is left after the last round stays.
-void Engine::revisit(PassKind kind, Window window, const std::atomic<bool>& stop, PassResult& result) {
+void Engine::revisit(PassKind kind, Window window, const std::atomic<bool>& stop,
+                     PassResult& result) {
   Shared& s = *shared_;
   result.reached = {kTierMinBytes.size(), 0};
   std::vector<Roles::Deferred> deferred = s.roles.take_deferred();
@@ -239,8 +240,8 @@ absl::Status Engine::read_contents(Window window, std::uint64_t start,
                                    const std::function<bool()>& stop,
                                    const std::function<void(std::uint64_t)>& reached) {
   Shared& s = *shared_;
-  ContentScan scan{s.fs, s.fingerprint, s.fingerprinter, s.table, s.contents, s.marks,
-                   s.unjudged, s.counters};
+  ContentScan scan{s.fs,       s.fingerprint, s.fingerprinter, s.table,
+                   s.contents, s.marks,       s.unjudged,      s.counters};
   return scan.run(window, start, stop, reached);
 }
 
@@ -267,8 +268,8 @@ PassResult Engine::run_pass(PassKind kind, Window window, Cursor start, const Ce
   arena.execute([&] {
     {
       Flow flow(s, kind, window, start, stop);
-      // What was read may equal what is older than the window: the marks say where. Where everything
-      // was read, or marks are not all known, the window alone is walked over.
+      // What was read may equal what is older than the window: the marks say where. Where
+      // everything was read, or marks are not all known, the window alone is walked over.
       const bool marked = kind == PassKind::kDeepPlain && s.marks.complete() &&
                           s.fingerprinter.kind() == index::FingerprintKind::kCsum;
       if (marked) {

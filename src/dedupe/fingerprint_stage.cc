@@ -10,16 +10,19 @@ namespace skep::dedupe {
 namespace {
 
 constexpr std::size_t kOneExtentBuffer = 4096;
+// Of the batches of a quick pass so many, one is probed.
+constexpr std::uint64_t kSampleBatches = 16;
 constexpr std::uint64_t kLoadBlocks = 256;
 static_assert(kLoadBlocks % index::ContentCache::kPieceBlocks == 0);
 
 }  // namespace
 
-bool FingerprintStage::may_have_to_be_read(const FingerprintedExtent& extent) const {
+bool FingerprintStage::may_have_to_be_read(const FingerprintedExtent& extent,
+                                           bool look_for_compressed) const {
   if (p_.fingerprinter.kind() == index::FingerprintKind::kData) return true;
   if (extent.blocks.empty()) return p_.options.nodatasum;
   // What is compressed takes at least a block less than it unpacks to.
-  return extent.extent.length < btrfs::kMaxCompressedContent;
+  return look_for_compressed && extent.extent.length < btrfs::kMaxCompressedContent;
 }
 
 void FingerprintStage::apply_probe(const ProbedExtent& probed, FingerprintedExtent& out) const {
@@ -33,22 +36,22 @@ void FingerprintStage::apply_probe(const ProbedExtent& probed, FingerprintedExte
   } else {
     out.read = p_.fingerprinter.kind() == index::FingerprintKind::kData;
   }
-  const std::uint64_t length =
-      out.compressed() ? std::min(probed.content_length, btrfs::kMaxCompressedContent)
-                       : out.extent.length;
+  const std::uint64_t length = out.compressed()
+                                   ? std::min(probed.content_length, btrfs::kMaxCompressedContent)
+                                   : out.extent.length;
   if (out.read) out.blocks.assign((length + block_ - 1) / block_, index::kNoFingerprint);
 }
 
 absl::Status FingerprintStage::describe(std::vector<btrfs::Extent> extents, bool search_references,
                                         std::vector<FingerprintedExtent>& out,
-                                        std::vector<ToRead>& to_read) {
+                                        std::vector<ToRead>& to_read, bool look_for_compressed) {
   to_read.clear();
   auto status = read_csums(p_.fs, p_.fingerprinter, std::move(extents), out);
   if (!status.ok()) return status;
   std::vector<btrfs::Extent> asked;
   std::vector<std::size_t> of_asked;
   for (std::size_t i = 0; i < out.size(); ++i) {
-    if (!may_have_to_be_read(out[i])) continue;
+    if (!may_have_to_be_read(out[i], look_for_compressed)) continue;
     asked.push_back(out[i].extent);
     of_asked.push_back(i);
   }
@@ -56,7 +59,9 @@ absl::Status FingerprintStage::describe(std::vector<btrfs::Extent> extents, bool
   if (search_references) {
     if (status = p_.resolver.refresh(); !status.ok()) return status;
   }
-  auto probed = probe_.probe(asked);
+  const bool all_references =
+      p_.options.nodatasum || p_.fingerprinter.kind() == index::FingerprintKind::kData;
+  auto probed = probe_.probe(asked, all_references);
   for (std::size_t i = 0; i < asked.size(); ++i) {
     FingerprintedExtent& extent = out[of_asked[i]];
     if (!probed[i].known && search_references) {
@@ -114,6 +119,19 @@ bool FingerprintStage::take_from_cache(FingerprintedExtent& extent) const {
   return true;
 }
 
+// To look for compressed extents costs a search or two a batch, for nothing on filesystems without.
+// Where the superblock does not tell, a sample does; what is taken for uncompressed until then is
+// found out by the plan stage, and left to the deep passes.
+absl::Status FingerprintStage::run_quick(std::vector<btrfs::Extent> extents, Batch& batch) {
+  const bool look = compressed_seen_ || batches_++ % kSampleBatches == 0;
+  std::vector<ToRead> to_read;
+  auto status = describe(std::move(extents), false, batch.fingerprinted, to_read, look);
+  for (const ToRead& one : to_read) {
+    compressed_seen_ = compressed_seen_ || one.extent->compressed();
+  }
+  return status;
+}
+
 absl::Status FingerprintStage::run(Batch& batch, PassKind pass, const ContentMarks& marks,
                                    std::uint64_t reach, Unjudged& unjudged) {
   auto extents = std::exchange(batch.extents, {});
@@ -123,9 +141,9 @@ absl::Status FingerprintStage::run(Batch& batch, PassKind pass, const ContentMar
     });
   }
   std::vector<ToRead> to_read;
-  auto status =
-      describe(std::move(extents), pass != PassKind::kQuick, batch.fingerprinted, to_read);
-  if (!status.ok() || pass == PassKind::kQuick) return status;
+  if (pass == PassKind::kQuick) return run_quick(std::move(extents), batch);
+  auto status = describe(std::move(extents), true, batch.fingerprinted, to_read);
+  if (!status.ok()) return status;
   const auto other_pass = [&](const FingerprintedExtent& extent) {
     return (extent.kind != btrfs::ExtentKind{}) != (pass == PassKind::kDeepRead);
   };

@@ -82,8 +82,7 @@ std::optional<Source> KeeperCatalog::find(const Keeper& keeper, std::uint64_t ad
     Resolved more = resolver_.references_at(entry.extent, keeper.kind.compression != 0, offset);
     if (entry.references.empty()) entry.kind = more.kind;
     if (more.references.empty() || entry.kind != more.kind) return best;
-    entry.references.insert(entry.references.end(), more.references.begin(),
-                            more.references.end());
+    entry.references.insert(entry.references.end(), more.references.begin(), more.references.end());
   }
 }
 

@@ -81,8 +81,7 @@ void MatchStage::take_up(FingerprintedExtent extent, Batch& batch, bool may_swap
 // What stays, with the reason. Of an extent that is looked at twice, one of the passes speaks: for
 // those that are read the deep one (see ContentScan), for all others the quick one.
 void MatchStage::leave(const FingerprintedExtent& extent, Verdict verdict, Batch& batch) {
-  const bool later =
-      pass_ == PassKind::kQuick && extent.read && p_.options.depth == Depth::kDeep;
+  const bool later = pass_ == PassKind::kQuick && extent.read && p_.options.depth == Depth::kDeep;
   const bool earlier = pass_ == PassKind::kDeepPlain && !extent.read;
   if (later || earlier) return;
   count_scanned(extent.extent);
@@ -247,7 +246,8 @@ std::vector<FingerprintedExtent> MatchStage::covered_whole(const Match& match) {
     if (out.size() >= limits::kSwaps) continue;
     const auto* extent = finder_.cache().extent_at(keeper.address);
     // Those that the crawl has yet to meet come by themselves.
-    if (extent == nullptr || extent->address != keeper.address || !settled(keeper, extent->generation)) {
+    if (extent == nullptr || extent->address != keeper.address ||
+        !settled(keeper, extent->generation)) {
       continue;
     }
     auto page = p_.fs.extents(keeper.address, keeper.address, kOneExtentBuffer);

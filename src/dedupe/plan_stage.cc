@@ -150,8 +150,8 @@ std::optional<PlanStage::Draft> PlanStage::draft(Match match, Batch& batch) {
   }
   drop_strangers(match, resolved.references);
   Draft out;
-  PlanBuilder builder(match, resolved.references, p_.catalog, p_.roles, p_.table,
-                      p_.fingerprinter, block_, p_.options.min_run_bytes);
+  PlanBuilder builder(match, resolved.references, p_.catalog, p_.roles, p_.table, p_.fingerprinter,
+                      block_, p_.options.min_run_bytes);
   const bool built = builder.build(out.plan);
   match.keepers.insert(match.keepers.end(), builder.pinned().begin(), builder.pinned().end());
   if (!built) {

@@ -21,9 +21,9 @@ class Remnants {
       : fs_(fs), kind_(kind), block_(fs.info().block_size) {}
 
   // Appends the copies of a plan to the file of whole blocks; returns where they begin in it. Both
-  // files begin with a hole of one block: what lies in the first block of a short file may be stored
-  // inline, in the file's metadata, and sharing from there makes the kernel write a copy into the
-  // target, later.
+  // files begin with a hole of one block: what lies in the first block of a short file may be
+  // stored inline, in the file's metadata, and sharing from there makes the kernel write a copy
+  // into the target, later.
   absl::StatusOr<std::uint64_t> append(const std::vector<Copy>& copies);
   // Appends one tail, in a block of its own; returns its number.
   absl::StatusOr<std::uint64_t> append_tail(const Copy& tail);

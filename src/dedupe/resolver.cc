@@ -76,10 +76,30 @@ absl::Status Resolver::refresh() {
   auto subvolumes = fs_.subvolumes();
   if (!subvolumes.ok()) return subvolumes.status();
   last_snapshot_.clear();
+  inodes_.clear();
   for (const auto& subvolume : *subvolumes) {
     last_snapshot_[subvolume.root] = subvolume.last_snapshot;
   }
   return absl::OkStatus();
+}
+
+// Extents of a large file come one after another: its inode is looked up once a batch. Should it
+// change meanwhile, the kernel refuses to share what is no longer there.
+absl::StatusOr<btrfs::FileMap> Resolver::file_map(btrfs::FileKey file, std::uint64_t first,
+                                                  std::uint64_t end) {
+  const auto known = inodes_.find(file);
+  if (known == inodes_.end() || first == 0) {
+    auto map = fs_.file_map(file, first, end);
+    if (map.ok() && first != 0) inodes_[file] = map->inode;
+    return map;
+  }
+  btrfs::FileMap map;
+  map.inode = known->second;
+  auto status = fs_.file_extents(
+      file.root, {file.inode, first}, {file.inode, end - 1},
+      [&](std::uint64_t, const btrfs::FileExtent& item) { map.extents.push_back(item); });
+  if (!status.ok()) return status;
+  return map;
 }
 
 bool Resolver::needs_logical_ino(const btrfs::Extent& extent) const {
@@ -101,7 +121,8 @@ Resolved Resolver::from_data_ref(const btrfs::Extent& extent, const btrfs::DataR
   // `offset` is where the extent's first byte would be in the file; it wraps below zero when the
   // file uses only a later part.
   const std::uint64_t first = static_cast<std::int64_t>(ref.offset) < 0 ? 0 : ref.offset;
-  auto map = fs_.file_map(file, first, ref.offset + std::max(extent.length, btrfs::kMaxCompressedContent));
+  auto map =
+      file_map(file, first, ref.offset + std::max(extent.length, btrfs::kMaxCompressedContent));
   if (!map.ok()) return left(absl::IsNotFound(map.status()) ? Verdict::kChanged : Verdict::kFailed);
   // The file may use the extent in other places too: those have a DataRef of their own.
   std::erase_if(map->extents, [&](const auto& item) {
@@ -136,7 +157,7 @@ void Resolver::add_references(const btrfs::Extent& extent,
       ++end;
     }
     const btrfs::FileKey file{found[i].root, found[i].inode};
-    auto map = fs_.file_map(file, found[i].offset, found[end - 1].offset + 1);
+    auto map = file_map(file, found[i].offset, found[end - 1].offset + 1);
     if (!map.ok()) {
       // Gone since; so is its reference.
       if (!absl::IsNotFound(map.status())) out.verdict = Verdict::kFailed;
@@ -199,11 +220,11 @@ Resolved Resolver::references_at(const btrfs::Extent& extent, bool compressed,
   if (found->size() > limits::kKeeperReferences) found->resize(limits::kKeeperReferences);
   for (const auto& ref : *found) {
     if (!btrfs::is_subvolume(ref.root)) continue;
-    // What came back is the key of the item, or the block's offset in the file; the item then begins
-    // at most as far before it as the extent before the block.
+    // What came back is the key of the item, or the block's offset in the file; the item then
+    // begins at most as far before it as the extent before the block.
     const btrfs::FileKey file{ref.root, ref.inode};
     const std::uint64_t back = compressed ? 0 : std::min(ref.offset, offset);
-    auto map = fs_.file_map(file, ref.offset - back, ref.offset + 1);
+    auto map = file_map(file, ref.offset - back, ref.offset + 1);
     if (!map.ok()) continue;
     std::erase_if(map->extents,
                   [&](const auto& item) { return item.file_offset + item.length <= ref.offset; });

@@ -50,8 +50,8 @@ absl::Status Rounds::read_contents() {
   const std::uint64_t done = position_.window.after;
   if (position_.contents_generation < done) {
     // The table was lost, and with it what had been read.
-    auto status = engine_.read_contents({position_.contents_generation, done}, 0, stop,
-                                        [](std::uint64_t) {});
+    auto status =
+        engine_.read_contents({position_.contents_generation, done}, 0, stop, [](std::uint64_t) {});
     if (!status.ok()) return status;
     position_.contents_generation = done;
   }
@@ -76,12 +76,11 @@ absl::Status Rounds::deep(PassKind kind) {
 
 // Fills the table with the window's own blocks, so that every extent meets those that come behind.
 absl::Status Rounds::take_census() {
-  auto census = scan(p_.fs, p_.fingerprinter, position_.window, p_.table,
-                     [this] { return p_.stop.load(); });
+  auto census =
+      scan(p_.fs, p_.fingerprinter, position_.window, p_.table, [this] { return p_.stop.load(); });
   if (!census.ok()) return census.status();
   census_ = *census;
-  spdlog::debug("generations {} to {}: {} extents", position_.window.after + 1,
-                position_.window.to,
+  spdlog::debug("generations {} to {}: {} extents", position_.window.after + 1, position_.window.to,
                 std::accumulate(census_.extents.begin(), census_.extents.end(), std::uint64_t{0}));
   return absl::OkStatus();
 }

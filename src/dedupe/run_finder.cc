@@ -182,9 +182,7 @@ Run RunFinder::extend(const Search& search, const Keeper& keeper, std::uint64_t 
 
 // Zeros inside a run stay in it, one range for all; at its ends they are better as holes.
 void RunFinder::trim_zeros(const FingerprintedExtent& victim, Run& run) const {
-  const auto is_zero = [&](std::uint32_t i) {
-    return p_.fingerprinter.is_zero(victim.blocks[i]);
-  };
+  const auto is_zero = [&](std::uint32_t i) { return p_.fingerprinter.is_zero(victim.blocks[i]); };
   while (run.blocks != 0 && is_zero(run.first + run.blocks - 1)) --run.blocks;
   while (run.blocks != 0 && is_zero(run.first)) {
     ++run.first;

@@ -118,8 +118,7 @@ void ContentScan::count(const FingerprintedExtent& extent) {
   }
 }
 
-absl::Status ContentScan::run(Window window, std::uint64_t start,
-                              const std::function<bool()>& stop,
+absl::Status ContentScan::run(Window window, std::uint64_t start, const std::function<bool()>& stop,
                               const std::function<void(std::uint64_t)>& reached) {
   std::vector<FingerprintedExtent> found;
   std::vector<ToRead> to_read;

@@ -95,8 +95,7 @@ void LocalityCache::load_extents(Window& window) {
         return;
       }
       for (const auto& extent : page->extents) {
-        window.extents.push_back(
-            {extent.address, extent.length, extent.generation, extent.refs});
+        window.extents.push_back({extent.address, extent.length, extent.generation, extent.refs});
       }
       if (page->done) return;
       first = page->next;

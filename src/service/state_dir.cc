@@ -69,7 +69,8 @@ Checkpoint from_json(const json& in) {
   totals.at("bytes_copied").get_to(c.totals.bytes_copied);
   if (auto pass = in.find("pass"); pass != in.end()) {
     c.position.unfinished = true;
-    c.position.kind = pass_kind(pass->value("kind", std::string(name_of(dedupe::PassKind::kQuick))));
+    c.position.kind =
+        pass_kind(pass->value("kind", std::string(name_of(dedupe::PassKind::kQuick))));
     pass->at("after_generation").get_to(c.position.window.after);
     pass->at("to_generation").get_to(c.position.window.to);
     pass->at("tier").get_to(c.position.cursor.tier);

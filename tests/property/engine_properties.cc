@@ -349,12 +349,12 @@ bool run_case(const Scenario& scenario, std::uint64_t seed) {
   Case c(seed, scenario.collisions);
   scenario.run(c);
   if (c.complaints.empty()) return true;
-  std::fprintf(stderr,
-               "%s (threads %u, depth %d, nodatasum %d, kind %u, min run %lu, ratio %g, table %lu):\n%s",
-               name.c_str(), c.options.threads, static_cast<int>(c.options.depth),
-               c.options.nodatasum, static_cast<unsigned>(c.kind), static_cast<unsigned long>(c.options.min_run_bytes),
-               c.options.max_copy_ratio, static_cast<unsigned long>(c.table_bytes),
-               c.complaints.c_str());
+  std::fprintf(
+      stderr,
+      "%s (threads %u, depth %d, nodatasum %d, kind %u, min run %lu, ratio %g, table %lu):\n%s",
+      name.c_str(), c.options.threads, static_cast<int>(c.options.depth), c.options.nodatasum,
+      static_cast<unsigned>(c.kind), static_cast<unsigned long>(c.options.min_run_bytes),
+      c.options.max_copy_ratio, static_cast<unsigned long>(c.table_bytes), c.complaints.c_str());
   return false;
 }
 

@@ -8,7 +8,6 @@
 #include <filesystem>
 #include <utility>
 
-
 namespace skep::property {
 
 using dedupe::Counters;

@@ -42,7 +42,7 @@ TEST_CASE_METHOD(Contents, "a probe tells how extents are stored, and by which f
   REQUIRE(fs.fallocate(d, 0, 4 * kBlock).ok());
   commit();
   const auto extents = all_extents(fs);
-  const auto probed = ExtentProbe(fs).probe(extents);
+  const auto probed = ExtentProbe(fs).probe(extents, false);
   REQUIRE(probed.size() == 4);
   for (std::size_t i = 0; i < probed.size(); ++i) {
     INFO(i);
@@ -62,7 +62,7 @@ TEST_CASE_METHOD(Contents, "an extent that is used from its middle on is told al
   REQUIRE(fs.reflink(a, 5 * kBlock, 3 * kBlock, b, 0).ok());
   REQUIRE(fs.remove(a).ok());
   commit();
-  const auto probed = ExtentProbe(fs).probe(all_extents(fs));
+  const auto probed = ExtentProbe(fs).probe(all_extents(fs), false);
   REQUIRE(probed.size() == 1);
   CHECK(probed[0].known);
   CHECK(probed[0].compression == kZstd);
@@ -74,7 +74,7 @@ TEST_CASE_METHOD(Contents, "what only snapshots refer to is not known to a probe
   fs.snapshot(btrfs::kTopLevelRoot);
   REQUIRE(fs.remove(a).ok());
   commit();
-  CHECK_FALSE(ExtentProbe(fs).probe(all_extents(fs)).at(0).known);
+  CHECK_FALSE(ExtentProbe(fs).probe(all_extents(fs), false).at(0).known);
   std::vector<FingerprintedExtent> found;
   std::vector<ToRead> to_read;
   auto fingerprint = stage();

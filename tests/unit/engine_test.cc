@@ -28,7 +28,8 @@ struct Passes : Pipeline {
     auto census = scan(fs, fingerprinter, window, *table, [] { return false; });
     REQUIRE(census.ok());
     Engine engine(fs, fingerprinter, *table, counters, options);
-    return engine.run_pass(PassKind::kQuick, window, {}, *census, stop, [&](Cursor at) { seen.push_back(at); });
+    return engine.run_pass(PassKind::kQuick, window, {}, *census, stop,
+                           [&](Cursor at) { seen.push_back(at); });
   }
   void check_contents() {
     for (const auto& [key, data] : contents) {
@@ -222,7 +223,8 @@ TEST_CASE_METHOD(Passes, "whatever fails, contents stay and the pass ends") {
   auto census = scan(fs, fingerprinter, window, *table, [] { return false; });
   REQUIRE(census.ok());
   fs.set_faults(faults);
-  const PassResult result = engine.run_pass(PassKind::kQuick, window, {}, *census, stop, [](Cursor) {});
+  const PassResult result =
+      engine.run_pass(PassKind::kQuick, window, {}, *census, stop, [](Cursor) {});
   CHECK(fs.faults_injected() > 0);
   fs.set_faults({});
   CHECK(result.complete);

@@ -110,9 +110,8 @@ TEST_CASE_METHOD(Fixture, "extents of files that must be left alone say why") {
 }
 
 TEST_CASE_METHOD(Fixture, "references say that an extent belongs to files without checksums") {
-  const std::uint64_t flags =
-      GENERATE(as<std::uint64_t>{}, btrfs::kInodeNodatasum,
-               btrfs::kInodeNodatasum | btrfs::kInodeNodatacow);
+  const std::uint64_t flags = GENERATE(as<std::uint64_t>{}, btrfs::kInodeNodatasum,
+                                       btrfs::kInodeNodatasum | btrfs::kInodeNodatacow);
   const bool snapshotted = GENERATE(false, true);
   INFO(flags << ' ' << snapshotted);
   const FileKey a = file(blocks("ABCD"), flags);

@@ -29,6 +29,8 @@ struct FsInfo {
   std::uint32_t node_size = 16384;
   CsumType csum_type = CsumType::kCrc32c;
   std::uint16_t csum_size = 4;  // bytes a block takes in the csum tree
+  // Something was written compressed with lzo or zstd, ever. Of zlib the superblock does not tell.
+  bool has_compressed = true;
 };
 
 // An EXTENT_DATA_REF: one (root, inode) refers to the extent `count` times with file ranges for
@@ -63,8 +65,8 @@ struct FileExtent {
   std::uint64_t file_offset = 0;
   std::uint64_t length = 0;
   std::uint64_t extent_address = 0;
-  std::uint64_t extent_length = 0;  // on disk
-  std::uint64_t extent_offset = 0;  // of the uncompressed data
+  std::uint64_t extent_length = 0;   // on disk
+  std::uint64_t extent_offset = 0;   // of the uncompressed data
   std::uint64_t content_length = 0;  // of all of the extent, uncompressed (btrfs: ram_bytes)
   FileExtentType type = FileExtentType::kRegular;
   std::uint8_t compression = 0;  // 0 none, 1 zlib, 2 lzo, 3 zstd
@@ -135,15 +137,15 @@ inline constexpr std::uint64_t kLastFreeObjectid = -256ULL;
 inline bool is_subvolume(std::uint64_t root) {
   return root == kTopLevelRoot || (root >= kFirstFreeObjectid && root <= kLastFreeObjectid);
 }
-// A compressed extent unpacks to at most so much (kernel: BTRFS_MAX_UNCOMPRESSED), and takes less on
-// disk: what is not shorter by a block is stored as it is.
+// A compressed extent unpacks to at most so much (kernel: BTRFS_MAX_UNCOMPRESSED), and takes less
+// on disk: what is not shorter by a block is stored as it is.
 inline constexpr std::uint64_t kMaxCompressedContent = 128ULL << 10;
 
 // How a data extent is stored. Extents of different kinds, compression aside, cannot share: the
 // kernel refuses to mix files with and without checksums.
 struct ExtentKind {
-  std::uint8_t compression = 0;  // as in FileExtent
-  bool nodatasum = false;        // belongs to nodatasum (NOCOW) files
+  std::uint8_t compression = 0;                         // as in FileExtent
+  bool nodatasum = false;                               // belongs to nodatasum (NOCOW) files
   auto operator<=>(const ExtentKind&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 

@@ -32,10 +32,7 @@ class ContentReader {
  public:
   ContentReader(btrfs::Filesystem& fs, const index::Fingerprinter& fingerprinter,
                 Counters& counters)
-      : fs_(fs),
-        fingerprinter_(fingerprinter),
-        counters_(counters),
-        block_(fs.info().block_size) {}
+      : fs_(fs), fingerprinter_(fingerprinter), counters_(counters), block_(fs.info().block_size) {}
 
   enum class CachePolicy {
     kDrop,  // nobody needs the pages soon
@@ -43,8 +40,7 @@ class ContentReader {
   };
   // What cannot be read is left without fingerprint, and counted. `stop` is asked now and then;
   // true from it ends the reading early.
-  void read(std::span<const ToRead> extents, CachePolicy policy,
-            absl::FunctionRef<bool()> stop);
+  void read(std::span<const ToRead> extents, CachePolicy policy, absl::FunctionRef<bool()> stop);
 
  private:
   struct Piece {

@@ -82,8 +82,8 @@ class Crawl final : public BatchSource {
 };
 
 // Extents that reach into marked neighbourhoods, by ascending address, of any generation up to
-// `window.to`: what was read may equal what earlier passes have gone by. Everything counts as passed
-// by.
+// `window.to`: what was read may equal what earlier passes have gone by. Everything counts as
+// passed by.
 class Marked final : public BatchSource {
  public:
   Marked(btrfs::Filesystem& fs, Window window, const ContentMarks& marks, std::uint64_t reach);

@@ -9,8 +9,9 @@
 // After the crawl and a commit, extents that were keepers when the crawl met them are revisited:
 // only then can all their references be named.
 //
-// A quick pass looks at every extent by its stored checksums. Two deep passes follow where something
-// had to be read: one over the others, which may equal what was read, and go; one over those.
+// A quick pass looks at every extent by its stored checksums. Two deep passes follow where
+// something had to be read: one over the others, which may equal what was read, and go; one over
+// those.
 //
 // Crawl, fingerprint, match, plan and settle run one batch at a time, each in order up to plan;
 // prefetch and apply work on several. Memory is bounded by the limiter: limits::kBatchesInFlight

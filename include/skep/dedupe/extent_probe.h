@@ -31,11 +31,16 @@ class ExtentProbe {
  public:
   explicit ExtentProbe(btrfs::Filesystem& fs) : fs_(fs) {}
 
-  // One for each of `extents`. What cannot be looked up (no inline reference, files gone since, an
-  // error of the kernel) is not known.
-  std::vector<ProbedExtent> probe(std::span<const btrfs::Extent> extents);
+  // One for each of `extents`; with all their inline references where those are needed to read it:
+  // it is compressed, or `all_references`. What cannot be looked up (no inline reference, files
+  // gone since, an error of the kernel) is not known.
+  std::vector<ProbedExtent> probe(std::span<const btrfs::Extent> extents, bool all_references);
 
  private:
+  struct Wanted;
+  void look_up(std::vector<Wanted>& wanted, std::span<const btrfs::Extent> extents,
+               std::vector<ProbedExtent>& out);
+
   btrfs::Filesystem& fs_;
 };
 

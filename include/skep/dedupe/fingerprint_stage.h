@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Gives each extent of a batch the fingerprints of its blocks. Those that are stored as they are get
-// them from the csum tree; extents that lie near each other share one search. Those that have to be
-// read (compressed ones, with Options::nodatasum those without checksums, with FingerprintKind::kData
-// all) keep their stored checksums in a quick pass, and are read in a deep one, unless the content
-// cache remembers them.
+// Gives each extent of a batch the fingerprints of its blocks. Those that are stored as they are
+// get them from the csum tree; extents that lie near each other share one search. Those that have
+// to be read (compressed ones, with Options::nodatasum those without checksums, with
+// FingerprintKind::kData all) keep their stored checksums in a quick pass, and are read in a deep
+// one, unless the content cache remembers them.
 #pragma once
 
 #include <absl/functional/function_ref.h>
@@ -40,7 +40,8 @@ class FingerprintStage {
       : p_(parts),
         block_(parts.fs.info().block_size),
         probe_(parts.fs),
-        reader_(parts.fs, parts.fingerprinter, parts.counters) {}
+        reader_(parts.fs, parts.fingerprinter, parts.counters),
+        compressed_seen_(parts.fs.info().has_compressed) {}
 
   // Moves batch.extents to batch.fingerprinted; in a deep pass those alone that it is about, and of
   // them those that are marked. `reach`: see ContentMarks::near. What was read and is passed on is
@@ -52,16 +53,18 @@ class FingerprintStage {
   // give them; a result with no blocks has none. Those that have to be read have `read` set, and
   // stand in `to_read`. `search_references`: with LOGICAL_INO, where the extent item names none.
   absl::Status describe(std::vector<btrfs::Extent> extents, bool search_references,
-                        std::vector<FingerprintedExtent>& out, std::vector<ToRead>& to_read);
+                        std::vector<FingerprintedExtent>& out, std::vector<ToRead>& to_read,
+                        bool look_for_compressed = true);
   // Reads what describe() said, and tells the content cache.
   void read_contents(std::span<const ToRead> extents, ContentReader::CachePolicy policy,
                      absl::FunctionRef<bool()> stop);
-  // The extent at `address`, which the table or its neighbour named: true when it is one that has to
-  // be read, and the content cache has the surroundings of this block of its content now.
+  // The extent at `address`, which the table or its neighbour named: true when it is one that has
+  // to be read, and the content cache has the surroundings of this block of its content now.
   bool load(std::uint64_t address, std::uint64_t block);
 
  private:
-  bool may_have_to_be_read(const FingerprintedExtent& extent) const;
+  bool may_have_to_be_read(const FingerprintedExtent& extent, bool look_for_compressed) const;
+  absl::Status run_quick(std::vector<btrfs::Extent> extents, Batch& batch);
   bool take_from_cache(FingerprintedExtent& extent) const;
   void apply_probe(const ProbedExtent& probed, FingerprintedExtent& out) const;
 
@@ -69,6 +72,8 @@ class FingerprintStage {
   const std::uint64_t block_;
   ExtentProbe probe_;
   ContentReader reader_;
+  bool compressed_seen_;
+  std::uint64_t batches_ = 0;
 };
 
 }  // namespace skep::dedupe

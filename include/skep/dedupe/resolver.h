@@ -35,7 +35,7 @@ class Resolver {
  public:
   Resolver(btrfs::Filesystem& fs, PhaseGate& gate, Counters& counters);
 
-  // Reads the list of subvolumes anew: snapshots come and go. Once a batch.
+  // Reads the list of subvolumes anew: snapshots come and go. Forgets inodes. Once a batch.
   absl::Status refresh();
   bool needs_logical_ino(const btrfs::Extent& extent) const;
   // Every reference, by whichever way serves.
@@ -47,6 +47,8 @@ class Resolver {
   Resolved references_at(const btrfs::Extent& extent, bool compressed, std::uint64_t offset);
 
  private:
+  absl::StatusOr<btrfs::FileMap> file_map(btrfs::FileKey file, std::uint64_t first,
+                                          std::uint64_t end);
   Resolved from_inline(const btrfs::Extent& extent);
   absl::StatusOr<std::vector<btrfs::LogicalRef>> logical_ino(std::uint64_t address, bool exact);
   Resolved from_logical_ino(const btrfs::Extent& extent);
@@ -58,6 +60,7 @@ class Resolver {
   PhaseGate& gate_;
   Counters& counters_;
   absl::flat_hash_map<std::uint64_t, std::uint64_t> last_snapshot_;  // by root
+  absl::flat_hash_map<btrfs::FileKey, btrfs::Inode> inodes_;         // of this batch
 };
 
 }  // namespace skep::dedupe

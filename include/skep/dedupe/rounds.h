@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// What `skep run --once` does with an engine: rounds of passes until one frees nothing more. A round
-// covers what was written since the one before it began: a quick pass over everything first, so that
-// most space is back early, then the deep passes over what has to be read. The first round covers
-// the generations since the last run, each further one mostly skep's own copies; there are at most
-// limits::kPasses. Thread-compatible: run() once.
+// What `skep run --once` does with an engine: rounds of passes until one frees nothing more. A
+// round covers what was written since the one before it began: a quick pass over everything first,
+// so that most space is back early, then the deep passes over what has to be read. The first round
+// covers the generations since the last run, each further one mostly skep's own copies; there are
+// at most limits::kPasses. Thread-compatible: run() once.
 #pragma once
 
 #include <absl/status/status.h>
@@ -58,8 +58,8 @@ class Rounds {
   // `position` is borrowed, and kept up to date.
   Rounds(const Parts& parts, Position& position, Hooks hooks);
 
-  // CANCELLED when `stop` became true, RESOURCE_EXHAUSTED when space ran out; any other error is one
-  // of the kernel's. The position is good in each case.
+  // CANCELLED when `stop` became true, RESOURCE_EXHAUSTED when space ran out; any other error is
+  // one of the kernel's. The position is good in each case.
   absl::Status run();
 
  private:

@@ -4,10 +4,10 @@
 //
 // For each block that no run covers yet, candidates come from the caches (locality cache: what is
 // fingerprinted by checksums; content cache: what was read), then from the table. A candidate is
-// extended both ways by comparing fingerprints, not data, within its extent. The longest run wins; of
-// equals an extent that is a keeper already, then a compressed one, then the one with the fewest
-// references. An extent that has to be read and that the table names is read then, and so is the one
-// behind a keeper whose end a run has reached: what follows is likely to follow there too.
+// extended both ways by comparing fingerprints, not data, within its extent. The longest run wins;
+// of equals an extent that is a keeper already, then a compressed one, then the one with the fewest
+// references. An extent that has to be read and that the table names is read then, and so is the
+// one behind a keeper whose end a run has reached: what follows is likely to follow there too.
 //
 // Thread-compatible: the match stage owns it.
 #pragma once
@@ -41,9 +41,7 @@ class RunFinder {
     Counters& counters;
   };
   explicit RunFinder(const Parts& parts)
-      : p_(parts),
-        cache_(parts.fs, parts.fingerprinter),
-        block_(parts.fs.info().block_size) {}
+      : p_(parts), cache_(parts.fs, parts.fingerprinter), block_(parts.fs.info().block_size) {}
 
   // To be called once for each victim, before find().
   void begin(const FingerprintedExtent& victim);
@@ -51,8 +49,8 @@ class RunFinder {
   using Accepts = absl::FunctionRef<bool(const Keeper&, std::uint64_t generation)>;
   void find(const FingerprintedExtent& victim, std::uint32_t first, std::uint32_t end,
             Accepts accepts, std::vector<Run>& out);
-  // For a compressed victim: another extent whose stored checksums are all the same, as one run over
-  // all of it.
+  // For a compressed victim: another extent whose stored checksums are all the same, as one run
+  // over all of it.
   std::optional<Run> find_alike(const FingerprintedExtent& victim, Accepts accepts);
 
   index::LocalityCache& cache() { return cache_; }

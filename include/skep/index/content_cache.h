@@ -68,8 +68,7 @@ class ContentCache {
   // True when the piece with this block is here.
   bool contains(std::uint64_t address, std::uint64_t block) const ABSL_LOCKS_EXCLUDED(mutex_);
   // The extent at `address`, if its piece with this block is here; a zero address otherwise.
-  ReadExtent extent(std::uint64_t address, std::uint64_t block) const
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  ReadExtent extent(std::uint64_t address, std::uint64_t block) const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   struct Piece {
@@ -102,10 +101,10 @@ class ContentCache {
   const std::uint64_t block_;
   const std::uint32_t capacity_;
   mutable absl::Mutex mutex_;
-  std::vector<Fingerprint> blocks_ ABSL_GUARDED_BY(mutex_);     // a ring
-  std::vector<std::uint32_t> next_ ABSL_GUARDED_BY(mutex_);     // chain of equal hash: slot + 1
-  std::vector<std::uint32_t> heads_ ABSL_GUARDED_BY(mutex_);    // slot + 1
-  std::deque<Piece> pieces_ ABSL_GUARDED_BY(mutex_);            // oldest first
+  std::vector<Fingerprint> blocks_ ABSL_GUARDED_BY(mutex_);   // a ring
+  std::vector<std::uint32_t> next_ ABSL_GUARDED_BY(mutex_);   // chain of equal hash: slot + 1
+  std::vector<std::uint32_t> heads_ ABSL_GUARDED_BY(mutex_);  // slot + 1
+  std::deque<Piece> pieces_ ABSL_GUARDED_BY(mutex_);          // oldest first
   absl::flat_hash_map<std::uint64_t, std::uint64_t> by_key_ ABSL_GUARDED_BY(mutex_);  // sequence
   std::uint64_t next_sequence_ ABSL_GUARDED_BY(mutex_) = 0;
 };
