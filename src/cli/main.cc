@@ -52,6 +52,7 @@ template <typename T>
 void add_choice(CLI::App& app, const std::string& name, T& value,
                 const std::vector<std::pair<std::string, T>>& choices, const std::string& help) {
   std::vector<std::string> names;
+  names.reserve(choices.size());
   for (const auto& choice : choices) names.push_back(choice.first);
   const std::string type = fmt::format("{}", fmt::join(names, "|"));
   app.add_option_function<std::string>(
