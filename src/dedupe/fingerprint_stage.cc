@@ -42,6 +42,17 @@ void FingerprintStage::apply_probe(const ProbedExtent& probed, FingerprintedExte
   if (out.read) out.blocks.assign((length + block_ - 1) / block_, index::kNoFingerprint);
 }
 
+// Snapshots alone refer to it: the extent item names a tree block, not a file.
+ProbedExtent FingerprintStage::search(const btrfs::Extent& extent) {
+  Resolved resolved = p_.resolver.resolve(extent);
+  ProbedExtent out;
+  out.known = resolved.verdict == Verdict::kFreed;
+  out.compression = resolved.kind.compression;
+  out.content_length = resolved.content_length;
+  out.references = std::move(resolved.references);
+  return out;
+}
+
 absl::Status FingerprintStage::describe(std::vector<btrfs::Extent> extents, bool search_references,
                                         std::vector<FingerprintedExtent>& out,
                                         std::vector<ToRead>& to_read, bool look_for_compressed) {
@@ -56,23 +67,17 @@ absl::Status FingerprintStage::describe(std::vector<btrfs::Extent> extents, bool
     of_asked.push_back(i);
   }
   if (asked.empty()) return absl::OkStatus();
-  if (search_references) {
-    if (status = p_.resolver.refresh(); !status.ok()) return status;
-  }
   const bool all_references =
       p_.options.nodatasum || p_.fingerprinter.kind() == index::FingerprintKind::kData;
   auto probed = probe_.probe(asked, all_references);
+  bool refreshed = false;
   for (std::size_t i = 0; i < asked.size(); ++i) {
     FingerprintedExtent& extent = out[of_asked[i]];
     if (!probed[i].known && search_references) {
-      // Snapshots alone refer to it: the extent item names a tree block, not a file.
-      Resolved resolved = p_.resolver.resolve(asked[i]);
-      probed[i] = {resolved.verdict == Verdict::kFreed,
-                   false,
-                   false,
-                   resolved.kind.compression,
-                   resolved.content_length,
-                   std::move(resolved.references)};
+      if (!refreshed) status = p_.resolver.refresh();
+      if (!status.ok()) return status;
+      refreshed = true;
+      probed[i] = search(asked[i]);
     }
     if (!probed[i].known) continue;
     apply_probe(probed[i], extent);

@@ -55,6 +55,7 @@ absl::Status Rounds::read_contents() {
     if (!status.ok()) return status;
     position_.contents_generation = done;
   }
+  hooks_.more_work(census_.bytes_from(0));
   auto status = engine_.read_contents(position_.window, position_.cursor.address, stop,
                                       [this](std::uint64_t address) {
                                         position_.cursor.address = address;
@@ -67,6 +68,7 @@ absl::Status Rounds::read_contents() {
 absl::Status Rounds::deep(PassKind kind) {
   if (position_.kind != kind) begin(kind, position_.window);
   if (!engine_.anything_to_deepen()) return absl::OkStatus();
+  if (kind == PassKind::kDeepRead) hooks_.more_work(census_.bytes_from(position_.cursor.tier));
   const std::uint64_t before = p_.counters.freed_bytes();
   auto status = pass();
   const std::uint64_t after = p_.counters.freed_bytes();
@@ -157,10 +159,12 @@ absl::Status Rounds::run() {
       if (*committed <= position_.done_generation && deepened) break;
       begin(PassKind::kQuick, {position_.done_generation, *committed});
     }
-    const std::uint64_t gone = p_.counters.bytes_gone;
+    const std::uint64_t gone = p_.counters.bytes_gone, copied = p_.counters.bytes_copied;
     if (auto status = round(); !status.ok()) return status;
     position_.unfinished = false;
-    if (!resumed && p_.counters.bytes_gone == gone) break;
+    // Plans that differed in the end free nothing, and may leave copies that are to be looked at.
+    const bool idle = p_.counters.bytes_gone == gone && p_.counters.bytes_copied == copied;
+    if (!resumed && idle) break;
   }
   return absl::OkStatus();
 }

@@ -106,10 +106,10 @@ void ContentScan::index(const FingerprintedExtent& extent) {
 
 void ContentScan::count(const FingerprintedExtent& extent) {
   const std::uint64_t length = extent.extent.length;
+  counters.bytes_progress += length;
   if (extent.read) {
     ++unjudged.extents;
     unjudged.bytes += length;
-    counters.bytes_progress += length;
   } else if (fingerprinter.kind() == index::FingerprintKind::kData) {
     // No other pass meets it.
     ++counters.extents_scanned;

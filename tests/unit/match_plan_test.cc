@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // What is found elsewhere, who goes, and how: the match and the plan stage together.
+#include "collision.h"
 #include "pipeline.h"
 
 namespace skep::dedupe {
@@ -282,6 +283,53 @@ TEST_CASE_METHOD(Pipeline, "extents that cannot be replaced are left, and say wh
     CHECK(plans_of(batches).empty());
     CHECK(verdict_on(batches, address_of(b)) == Verdict::kNoChecksum);
   }
+}
+
+// A victim of which one block, between others that are stored elsewhere, has the checksum of a
+// block of a third extent, and other bytes.
+struct Stranger : Pipeline {
+  const Bytes keeper = distinct_blocks(1, 12), other = distinct_blocks(2, 12);
+  Bytes lone = part(other, 5, 1);
+  FileKey victim;
+
+  Stranger() {
+    change_without_checksum(lone);
+    file(keeper);
+    file(other);
+    victim = file(joined(joined(part(keeper, 0, 4), lone), part(keeper, 4, 4)));
+  }
+  // The table of a filesystem so large that strangers are frequent.
+  void crowd_table() {
+    index::TableOptions table_options;
+    table_options.size_bytes = 48 << 20;
+    auto opened = index::Table::open(folder.file("crowded"), table_options);
+    REQUIRE(opened.ok());
+    table = *std::move(opened);
+    for (std::uint64_t i = 1; i <= 4'400'000; ++i) table->insert(index::mix(i), i << 30);
+    REQUIRE(table->usage().level == 0);
+  }
+};
+
+TEST_CASE_METHOD(Stranger,
+                 "where strangers are frequent a lone block is read before it is planned") {
+  crowd_table();
+  const auto plans = plans_of(plan());
+  REQUIRE(plans.size() == 1);
+  CHECK(counters.lone_read == 1);
+  CHECK(counters.lone_strangers == 1);
+  CHECK(plans[0].copied_bytes == kBlock);
+  CHECK(counters.share_differs == 0);
+}
+
+TEST_CASE_METHOD(Stranger, "where they are rare a lone block is believed, and found out once") {
+  auto batches = plan();
+  const auto plans = plans_of(batches);
+  REQUIRE(plans.size() == 1);
+  CHECK(counters.lone_read == 0);
+  CHECK(plans[0].copied_bytes == 0);
+  for (auto& batch : batches) REQUIRE(apply(batch).ok());
+  CHECK(counters.share_differs == 1);
+  CHECK((fs.read_all(victim) == joined(joined(part(keeper, 0, 4), lone), part(keeper, 4, 4))));
 }
 
 }  // namespace

@@ -65,6 +65,7 @@ class FingerprintStage {
  private:
   bool may_have_to_be_read(const FingerprintedExtent& extent, bool look_for_compressed) const;
   absl::Status run_quick(std::vector<btrfs::Extent> extents, Batch& batch);
+  ProbedExtent search(const btrfs::Extent& extent);
   bool take_from_cache(FingerprintedExtent& extent) const;
   void apply_probe(const ProbedExtent& probed, FingerprintedExtent& out) const;
 
