@@ -241,8 +241,16 @@ absl::Status Engine::read_contents(Window window, std::uint64_t start,
                                    const std::function<void(std::uint64_t)>& reached) {
   Shared& s = *shared_;
   ContentScan scan{s.fs,       s.fingerprint, s.fingerprinter, s.table,
-                   s.contents, s.marks,       s.unjudged,      s.counters};
+                   s.contents, s.marks,       &s.unjudged,     s.counters};
   return scan.run(window, start, stop, reached);
+}
+
+absl::Status Engine::refill_contents(Window window, const std::function<bool()>& stop) {
+  Shared& s = *shared_;
+  ContentMarks marks;
+  ContentScan scan{s.fs,       s.fingerprint, s.fingerprinter, s.table,
+                   s.contents, marks,         nullptr,         s.counters};
+  return scan.run(window, 0, stop, [](std::uint64_t) {});
 }
 
 void Engine::conclude_contents() {

@@ -50,8 +50,7 @@ absl::Status Rounds::read_contents() {
   const std::uint64_t done = position_.window.after;
   if (position_.contents_generation < done) {
     // The table was lost, and with it what had been read.
-    auto status =
-        engine_.read_contents({position_.contents_generation, done}, 0, stop, [](std::uint64_t) {});
+    auto status = engine_.refill_contents({position_.contents_generation, done}, stop);
     if (!status.ok()) return status;
     position_.contents_generation = done;
   }

@@ -105,11 +105,12 @@ void ContentScan::index(const FingerprintedExtent& extent) {
 }
 
 void ContentScan::count(const FingerprintedExtent& extent) {
+  if (unjudged == nullptr) return;
   const std::uint64_t length = extent.extent.length;
   counters.bytes_progress += length;
   if (extent.read) {
-    ++unjudged.extents;
-    unjudged.bytes += length;
+    ++unjudged->extents;
+    unjudged->bytes += length;
   } else if (fingerprinter.kind() == index::FingerprintKind::kData) {
     // No other pass meets it.
     ++counters.extents_scanned;

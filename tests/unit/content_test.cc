@@ -145,7 +145,7 @@ TEST_CASE_METHOD(Contents, "a scan marks where something is stored twice, and no
   for (int i = 0; i < 40; ++i) file(distinct_blocks(100 + static_cast<std::uint64_t>(i), 32));
   const FileKey d = packed(distinct_blocks(3, 16));
   auto fingerprint = stage();
-  ContentScan scan{fs, fingerprint, fingerprinter, *table, contents, marks, unjudged, counters};
+  ContentScan scan{fs, fingerprint, fingerprinter, *table, contents, marks, &unjudged, counters};
   std::vector<std::uint64_t> reached;
   const Window window{0, commit()};
   REQUIRE(scan.run(
@@ -164,7 +164,7 @@ TEST_CASE_METHOD(Contents, "a scan marks where something is stored twice, and no
 TEST_CASE_METHOD(Contents, "a scan that is stopped says so") {
   packed(distinct_blocks(1, 16));
   auto fingerprint = stage();
-  ContentScan scan{fs, fingerprint, fingerprinter, *table, contents, marks, unjudged, counters};
+  ContentScan scan{fs, fingerprint, fingerprinter, *table, contents, marks, &unjudged, counters};
   const auto status = scan.run(
       {0, commit()}, 0, [] { return true; }, [](std::uint64_t) {});
   CHECK(absl::IsCancelled(status));

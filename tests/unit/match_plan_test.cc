@@ -288,7 +288,8 @@ TEST_CASE_METHOD(Pipeline, "extents that cannot be replaced are left, and say wh
 // A victim of which one block, between others that are stored elsewhere, has the checksum of a
 // block of a third extent, and other bytes.
 struct Stranger : Pipeline {
-  const Bytes keeper = distinct_blocks(1, 12), other = distinct_blocks(2, 12);
+  // Longer, so that they are settled before the victim is met.
+  const Bytes keeper = distinct_blocks(1, 40), other = distinct_blocks(2, 40);
   Bytes lone = part(other, 5, 1);
   FileKey victim;
 
@@ -313,7 +314,9 @@ struct Stranger : Pipeline {
 TEST_CASE_METHOD(Stranger,
                  "where strangers are frequent a lone block is read before it is planned") {
   crowd_table();
-  const auto plans = plans_of(plan());
+  const auto batches = plan();
+  const auto plans = plans_of(batches);
+  INFO(name_of(verdict_on(batches, address_of(victim))));
   REQUIRE(plans.size() == 1);
   CHECK(counters.lone_read == 1);
   CHECK(counters.lone_strangers == 1);

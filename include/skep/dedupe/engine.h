@@ -56,6 +56,9 @@ class Engine {
   // so.
   absl::Status read_contents(Window window, std::uint64_t start, const std::function<bool()>& stop,
                              const std::function<void(std::uint64_t)>& reached);
+  // The same over extents that earlier runs have judged, for the table alone: nothing is marked or
+  // counted.
+  absl::Status refill_contents(Window window, const std::function<bool()>& stop);
   // The deep passes over what was read are over: what none of them looked at is unique.
   void conclude_contents();
   // True when deep passes have something to look at.

@@ -33,7 +33,7 @@ struct ContentScan {
   index::Table& table;
   const index::ContentCache& contents;
   ContentMarks& marks;
-  Unjudged& unjudged;
+  Unjudged* unjudged;  // null where extents have been judged before, and are not to be counted
   Counters& counters;
 
   // From the extent at or behind address `start` on; `reached` is called now and then with where it
