@@ -47,13 +47,6 @@ absl::Status Rounds::quick() {
 
 absl::Status Rounds::read_contents() {
   const auto stop = [this] { return p_.stop.load(); };
-  const std::uint64_t done = position_.window.after;
-  if (position_.contents_generation < done) {
-    // The table was lost, and with it what had been read.
-    auto status = engine_.refill_contents({position_.contents_generation, done}, stop);
-    if (!status.ok()) return status;
-    position_.contents_generation = done;
-  }
   hooks_.more_work(census_.bytes_from(0));
   auto status = engine_.read_contents(position_.window, position_.cursor.address, stop,
                                       [this](std::uint64_t address) {
@@ -118,19 +111,30 @@ absl::Status Rounds::round() {
   return absl::OkStatus();
 }
 
-// Losing the table loses speed, not data: what earlier runs have seen goes back into it.
+// Losing the table loses speed, not data: what earlier runs have seen goes back into it, before the
+// first pass, so that new extents meet it.
 absl::Status Rounds::refill() {
   if (!p_.table.reopened()) {
     // Noted before the refill begins: one that is cut short is done again.
     position_.table_generation = position_.contents_generation = 0;
+    if (position_.unfinished && position_.kind != PassKind::kQuick) {
+      begin(PassKind::kContentScan, position_.window);
+    }
     hooks_.advanced();
   }
-  const std::uint64_t done = position_.done_generation;
-  if (position_.table_generation >= done) return absl::OkStatus();
-  auto census = scan(p_.fs, p_.fingerprinter, {position_.table_generation, done}, p_.table,
-                     [this] { return p_.stop.load(); });
-  if (census.ok()) position_.table_generation = done;
-  return census.status();
+  const auto stop = [this] { return p_.stop.load(); };
+  if (const std::uint64_t done = position_.done_generation; position_.table_generation < done) {
+    auto census = scan(p_.fs, p_.fingerprinter, {position_.table_generation, done}, p_.table, stop);
+    if (!census.ok()) return census.status();
+    position_.table_generation = done;
+  }
+  const std::uint64_t deep = position_.deep_generation;
+  if (p_.options.depth == Depth::kDeep && position_.contents_generation < deep) {
+    auto status = engine_.refill_contents({position_.contents_generation, deep}, stop);
+    if (!status.ok()) return status;
+    position_.contents_generation = deep;
+  }
+  return absl::OkStatus();
 }
 
 // Extents without checksums that are asked for now, and were not before, are all still to be seen.

@@ -292,6 +292,25 @@ TEST_CASE_METHOD(Contents, "a quick run leaves the deep part to a later one") {
   CHECK(counters.bytes_gone == 6 * kBlock);
 }
 
+TEST_CASE_METHOD(Contents, "a table that was lost is refilled with old contents, counted once") {
+  const Bytes data = distinct_blocks(1, 32);
+  const FileKey a = packed(data);
+  packed(distinct_blocks(2, 32));
+  REQUIRE(run().ok());
+  const std::uint64_t scanned = counters.extents_scanned;
+  CHECK(scanned == 2);
+  index::TableOptions table_options;
+  table_options.size_bytes = 1 << 20;
+  auto opened = index::Table::open(folder.file("another"), table_options);
+  REQUIRE(opened.ok());
+  table = *std::move(opened);
+  const FileKey c = file(part(data, 4, 20));
+  REQUIRE(run().ok());
+  CHECK(counters.bytes_gone == 20 * kBlock);
+  CHECK(address_of(c) == address_of(a));
+  CHECK(counters.extents_scanned == scanned + 1);
+}
+
 TEST_CASE("fingerprints from the data alone find what checksums find") {
   const Bytes data = distinct_blocks(1, 40);
   std::uint64_t used[2] = {};
