@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // A limit on everything, each with its reason: memory does not follow the filesystem. All of them
-// reached come to some 6 MiB, beside the table, the locality cache (locality_cache.h) and, where
+// reached come to some 5 MiB, beside the table, the locality cache (locality_cache.h) and, where
 // something has to be read, the content cache (content_cache.h). Constants; thread-safe.
 #pragma once
 
@@ -29,7 +29,7 @@ inline constexpr std::uint64_t kKeeperCrowded = 2'000;
 // LOGICAL_INO calls a keeper, for blocks that its known references do not cover.
 inline constexpr int kKeeperSearches = 8;
 // Resolved keepers that are remembered; about 300 bytes each.
-inline constexpr std::size_t kResolvedKeepers = 4'096;
+inline constexpr std::size_t kResolvedKeepers = 2'048;
 
 // Tail blocks that skep wrote and whose files it remembers; about 160 bytes each.
 inline constexpr std::size_t kRememberedBlocks = 16'384;
@@ -43,9 +43,9 @@ inline constexpr double kStrangersFrequent = 1e-3;
 // Candidates that are extended for one block.
 inline constexpr std::size_t kCandidates = 12;
 // Extents of the pass remembered as keepers; 18 bytes each.
-inline constexpr std::size_t kRememberedKeepers = 1 << 15;
+inline constexpr std::size_t kRememberedKeepers = 1 << 14;
 // Keepers that are looked at once more after a commit; 34 bytes each.
-inline constexpr std::size_t kDeferred = 1 << 15;
+inline constexpr std::size_t kDeferred = 1 << 14;
 // Rounds of that after a pass.
 inline constexpr int kRevisits = 4;
 // Smaller extents that a larger one replaces, taken up at once.
@@ -65,11 +65,11 @@ inline constexpr std::uint64_t kZeroBytes = 1ULL << 20;
 inline constexpr std::size_t kCopyBuffer = 1 << 20;
 
 // Victims whose end is not yet verified; 24 bytes each. Reached, the transaction is committed.
-inline constexpr std::size_t kUnverified = 16'384;
+inline constexpr std::size_t kUnverified = 8'192;
 // Growth of metadata, by estimate, before it is compared with what is seen.
 inline constexpr std::uint64_t kPriceUnverified = 16ULL << 20;
 // Leaves that are known to be no longer shared between snapshots.
-inline constexpr std::size_t kUnsharedLeaves = 1 << 18;
+inline constexpr std::size_t kUnsharedLeaves = 1 << 16;
 // A `--once` run ends after so many passes over its own copies, whatever they freed.
 inline constexpr int kPasses = 8;
 
