@@ -95,7 +95,9 @@ void LocalityCache::load_extents(Window& window) {
         return;
       }
       for (const auto& extent : page->extents) {
-        window.extents.push_back({extent.address, extent.length, extent.generation, extent.refs});
+        window.extents.push_back(
+            {extent.address, extent.generation, static_cast<std::uint32_t>(extent.length),
+             static_cast<std::uint32_t>(std::min<std::uint64_t>(extent.refs, UINT32_MAX))});
       }
       if (page->done) return;
       first = page->next;

@@ -5,8 +5,8 @@
 // A window is an aligned stretch of addresses (2048 blocks, 8 MiB at 4 KiB a block). Loading one
 // reads its part of the csum tree and the extent items that overlap it: two or three searches,
 // 46 us with large extents, 241 us with 4 KiB ones (bench, on the twin). Windows are evicted least
-// recently used first. Memory: a window takes 2048 * (8 + 4) bytes and 32 bytes for each extent in
-// it, at most 88 KiB; the default of 64 windows with their index 6 MiB at worst, 2 MiB usually.
+// recently used first. Memory: a window takes 2048 * (8 + 4) bytes and 24 bytes for each extent in
+// it, at most 72 KiB; the default of 64 windows with their index 5 MiB at worst, 2 MiB usually.
 //
 // Thread-compatible: the match stage owns it. Invariant: every block of a loaded window whose
 // fingerprint is not kNoFingerprint is linked once in the chain of its fingerprint.
@@ -44,7 +44,9 @@ class LocalityCache {
   Fingerprint fresh_at(std::uint64_t address);
   // What a match has to know of an extent; its references are not kept: they are most of its size.
   struct CachedExtent {
-    std::uint64_t address = 0, length = 0, generation = 0, refs = 0;
+    std::uint64_t address = 0, generation = 0;
+    std::uint32_t length = 0;  // bytes; no data extent is longer than btrfs::kMaxExtentLength
+    std::uint32_t refs = 0;    // at most 2^32 - 1
     std::uint64_t end() const { return address + length; }
   };
   // The extent that holds `address`, or null. Loads the window. Valid until the next call.
