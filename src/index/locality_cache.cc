@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 namespace skep::index {
 namespace {
@@ -17,7 +18,7 @@ constexpr std::uint64_t kLookBack[] = {1ULL << 20, 16ULL << 20, btrfs::kMaxExten
 LocalityCache::LocalityCache(btrfs::Filesystem& fs, const Fingerprinter& fingerprinter,
                              std::uint32_t windows)
     : fs_(fs), fingerprinter_(fingerprinter), block_(fs.info().block_size), windows_(windows) {
-  heads_.resize(std::bit_ceil(std::size_t{windows} * kWindowBlocks));
+  heads_.resize(std::bit_ceil(std::size_t{windows} * kWindowBlocks / 2));
 }
 
 void LocalityCache::find(Fingerprint fingerprint,
@@ -81,6 +82,10 @@ void LocalityCache::load(Window& window) {
     if (window.blocks[i] != kNoFingerprint) link(slot * kWindowBlocks + i);
   }
   window.loaded = true;
+  bytes_ -= window.bytes;
+  window.bytes = kWindowBlocks * (sizeof(Fingerprint) + sizeof(std::uint32_t)) +
+                 window.extents.capacity() * sizeof(CachedExtent);
+  bytes_ += window.bytes;
   window.epoch = epoch_;
   by_base_[window.base] = slot;
 }
@@ -116,6 +121,20 @@ void LocalityCache::load_extents(Window& window) {
   collect(window.base + 1, window.base + window_bytes() - 1);
 }
 
+// A new one while there is room for what it may take, else the one that served least lately. Its
+// vectors are used again: to free and allocate them for each window would leave the heap in pieces.
+LocalityCache::Window& LocalityCache::free_window() {
+  constexpr std::size_t kMostOfOne =
+      kWindowBlocks * (sizeof(Fingerprint) + sizeof(std::uint32_t) + sizeof(CachedExtent));
+  const bool room = begun_ == 0 || bytes_ + kMostOfOne <= kMostBytes;
+  if (room && begun_ < windows_.size()) return windows_[begun_++];
+  Window& window =
+      *std::min_element(windows_.begin(), windows_.begin() + begun_,
+                        [](const Window& a, const Window& b) { return a.used < b.used; });
+  clear(window);
+  return window;
+}
+
 LocalityCache::Window& LocalityCache::window_for(std::uint64_t address) {
   const std::uint64_t base = address / window_bytes() * window_bytes();
   ++tick_;
@@ -125,13 +144,10 @@ LocalityCache::Window& LocalityCache::window_for(std::uint64_t address) {
   }
   auto it = by_base_.find(base);
   if (it == by_base_.end()) {
-    auto oldest =
-        std::min_element(windows_.begin(), windows_.end(),
-                         [](const Window& a, const Window& b) { return a.used < b.used; });
-    clear(*oldest);
-    oldest->base = base;
-    load(*oldest);
-    last_ = static_cast<std::uint32_t>(oldest - windows_.begin());
+    Window& window = free_window();
+    window.base = base;
+    load(window);
+    last_ = static_cast<std::uint32_t>(&window - windows_.data());
   } else {
     last_ = it->second;
   }
