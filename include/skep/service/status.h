@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: MIT
+//
+// What a running instance tells of itself: /run/skep/UUID/status.json, written whole to a new file
+// and renamed, so a reader sees the old or the new one. man/skep-status.1 documents the schema.
+// Plain values; the functions are thread-compatible.
+#pragma once
+
+#include <absl/status/statusor.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace skep::service {
+
+// Since ever, or since the instance started. Bytes but for the first.
+struct StatusTotals {
+  std::uint64_t extents_scanned = 0;
+  std::uint64_t scanned = 0;  // length of extents looked at
+  std::uint64_t shared = 0;   // blocks of extents that went which are stored elsewhere
+  std::uint64_t freed = 0;    // verified, less what was copied
+  std::uint64_t copied = 0;
+  std::uint64_t read = 0;
+};
+
+struct Status {
+  std::string filesystem;  // UUID
+  std::string mount;       // empty while it is not mounted
+  std::string version;
+  std::int64_t pid = 0;
+  std::int64_t started = 0, written = 0;  // seconds since 1970
+  // "starting", "idle" (everything is looked at), "working", "held" (see hold), "unmounted",
+  // "stopping", "failed"
+  std::string phase;
+  std::string pass;  // of "working": quick, contents, deep_plain, deep_read; else empty
+  double progress = 0;                       // of the present work, 0 to 1; never backwards within it
+  std::uint64_t work_done = 0, work_total = 0;  // bytes of extents
+  std::optional<double> seconds_left;
+  double read_rate = 0, scan_rate = 0;  // bytes a second, lately
+  // Why it waits or is slow: "" (it does not), "paused", "io_pressure", "cpu_pressure",
+  // "memory_pressure", "load", "hours", "battery", "read_rate", "write_rate", "read_budget",
+  // "write_budget", "metadata_space", "read_only", "other_instance"
+  std::string hold;
+  std::string hold_text;  // the same in words, with the figures
+  bool slowed = false;    // it works, with rests
+  StatusTotals since_start, since_ever;
+  std::uint64_t generation = 0, done_generation = 0, deep_generation = 0;
+  std::uint64_t table_bytes = 0, table_cells = 0, table_capacity = 0;
+  std::uint32_t table_level = 0;
+  std::string last_error;
+  std::int64_t last_error_time = 0;
+};
+
+}  // namespace skep::service
