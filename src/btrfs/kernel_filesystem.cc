@@ -8,6 +8,7 @@
 #include <linux/fs.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/xattr.h>
@@ -77,6 +78,21 @@ absl::Status set_kind(int fd, ExtentKind kind) {
   return absl::OkStatus();
 }
 
+// The directory at a mount point, by a clone of the mount that stands in no mount table; by the
+// mount itself where that cannot be had.
+Descriptor open_apart(const std::string& mount_point, KernelFilesystem::Flags flags) {
+  const Descriptor clone(open_tree(AT_FDCWD, mount_point.c_str(),
+                                   OPEN_TREE_CLONE | static_cast<unsigned>(OPEN_TREE_CLOEXEC)));
+  if (!clone) return Descriptor(::open(mount_point.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (flags == KernelFilesystem::Flags::kWritable) {
+    struct mount_attr change {};
+    change.attr_clr = MOUNT_ATTR_RDONLY;
+    // Since Linux 5.12. Where it fails the filesystem is found read-only, which is then told.
+    (void)mount_setattr(clone.get(), "", AT_EMPTY_PATH, &change, sizeof change);
+  }
+  return Descriptor(openat(clone.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+}
+
 void add_space(Space& space, const btrfs_ioctl_space_info& raw) {
   space.total += raw.total_bytes;
   space.used += raw.used_bytes;
@@ -89,8 +105,8 @@ KernelFilesystem::KernelFilesystem(std::string name, Descriptor root, std::size_
     : name_(std::move(name)), root_(std::move(root)), handles_(max_open_files) {}
 
 absl::StatusOr<std::unique_ptr<KernelFilesystem>> KernelFilesystem::open_mount(
-    const std::string& mount_point, std::size_t max_open_files) {
-  Descriptor root(::open(mount_point.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    const std::string& mount_point, std::size_t max_open_files, Flags flags) {
+  Descriptor root = open_apart(mount_point, flags);
   if (!root) return errno_status(errno, "open", mount_point);
   std::unique_ptr<KernelFilesystem> fs(
       new KernelFilesystem(mount_point, std::move(root), max_open_files));
@@ -148,7 +164,19 @@ absl::StatusOr<std::uint64_t> KernelFilesystem::generation() {
 
 absl::StatusOr<ExtentPage> KernelFilesystem::extents(std::uint64_t first, std::uint64_t last,
                                                      std::size_t buffer_bytes) {
-  TreeSearch search(root_.get(), buffer_bytes, info_.node_size);
+  return extents_page({first, last}, 0, buffer_bytes);
+}
+
+absl::StatusOr<ExtentPage> KernelFilesystem::extents_since(std::uint64_t first,
+                                                           std::uint64_t generation,
+                                                           std::size_t buffer_bytes) {
+  return extents_page({first, kMax}, generation, buffer_bytes);
+}
+
+absl::StatusOr<ExtentPage> KernelFilesystem::extents_page(Range range, std::uint64_t generation,
+                                                          std::size_t buffer_bytes) {
+  const auto [first, last] = range;
+  TreeSearch search(root_.get(), buffer_bytes, info_.node_size, generation);
   ExtentPage page;
   auto step = search.step(BTRFS_EXTENT_TREE_OBJECTID, {first, BTRFS_EXTENT_ITEM_KEY, 0},
                           {last, BTRFS_EXTENT_ITEM_KEY, kMax}, [&](const Item& item) {
@@ -313,7 +341,26 @@ absl::StatusOr<SpaceInfo> KernelFilesystem::space() {
     if (raw.flags & BTRFS_BLOCK_GROUP_DATA) add_space(out.data, raw);
     if (raw.flags & BTRFS_BLOCK_GROUP_METADATA) add_space(out.metadata, raw);
   }
+  if (auto status = add_devices(out); !status.ok()) return status;
   return out;
+}
+
+absl::Status KernelFilesystem::add_devices(SpaceInfo& space) const {
+  btrfs_ioctl_fs_info_args info{};
+  if (ioctl(root_.get(), BTRFS_IOC_FS_INFO, &info) != 0) {
+    return errno_status(errno, "FS_INFO", name_);
+  }
+  for (std::uint64_t id = 1; id <= info.max_id; ++id) {
+    btrfs_ioctl_dev_info_args device{};
+    device.devid = id;
+    if (ioctl(root_.get(), BTRFS_IOC_DEV_INFO, &device) != 0) {
+      if (errno == ENODEV) continue;  // removed
+      return errno_status(errno, "DEV_INFO", name_);
+    }
+    space.device_bytes += device.total_bytes;
+    space.unallocated += device.total_bytes - std::min(device.total_bytes, device.bytes_used);
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Descriptor> KernelFilesystem::open_handle(FileKey file, int flags) const {

@@ -21,8 +21,9 @@ Key successor(Key key) {
 
 }  // namespace
 
-TreeSearch::TreeSearch(int fd, std::size_t item_bytes, std::size_t largest_item)
-    : fd_(fd), largest_item_(largest_item) {
+TreeSearch::TreeSearch(int fd, std::size_t item_bytes, std::size_t largest_item,
+                       std::uint64_t generation)
+    : fd_(fd), largest_item_(largest_item), generation_(generation) {
   allocate(item_bytes + largest_item);
 }
 
@@ -44,6 +45,7 @@ absl::StatusOr<TreeSearch::Step> TreeSearch::step(std::uint64_t tree, Key first,
     args->key.max_objectid = last.objectid;
     args->key.max_type = last.type;
     args->key.max_offset = last.offset;
+    args->key.min_transid = generation_;
     args->key.max_transid = std::numeric_limits<std::uint64_t>::max();
     args->key.nr_items = std::numeric_limits<std::uint32_t>::max();
     args->buf_size = size_;

@@ -70,7 +70,7 @@ void add_choice(CLI::App& app, const std::string& name, T& value,
 }
 
 void add_run(CLI::App& app, RunCommand& command, bool& once) {
-  auto& options = command.options;
+  auto& options = command.options.settings;
   app.add_flag("--once", once, "Make passes until one frees nothing more, then end");
   add_size(app, "--table-size", options.table_size_bytes, index::Table::kMinBytes,
            index::Table::kMaxBytes,
@@ -106,7 +106,9 @@ void add_run(CLI::App& app, RunCommand& command, bool& once) {
   app.add_flag("-v,--verbose", command.verbose,
                "Passes, extents left for a rare reason, and counters too")
       ->excludes(quiet);
-  app.add_option("MOUNT", options.mount, "Any mount point of the filesystem")->required();
+  app.add_option("MOUNT|UUID", command.options.target,
+                 "Any mount point of the filesystem, or its UUID")
+      ->required();
 }
 
 constexpr char kTableName[] = "MOUNT|UUID|FILE";
@@ -192,7 +194,7 @@ int parse_and_run(int argc, char** argv) {
     fmt::print(stderr, "skep: run: only --once is there yet; add --once\n");
     return service::kExitUsage;
   }
-  const auto& options = command.options;
+  const auto& options = command.options.settings;
   if (options.engine.depth == dedupe::Depth::kQuick &&
       (options.engine.nodatasum || options.fingerprint == index::FingerprintKind::kData)) {
     fmt::print(stderr, "skep: --depth quick reads nothing: not with {}\n",

@@ -58,7 +58,7 @@ int run(const RunCommand& command) {
     spdlog::error("{}", result.refusal.message);
     return result.refusal.exit_status;
   }
-  const std::string& mount = command.options.mount;
+  const std::string& mount = command.options.target;
   fmt::print("{}", command.json ? summary_json(mount, result.summary, progress.counters)
                                 : summary_text(mount, result.summary, progress.counters));
   if (std::fflush(stdout) != 0) {

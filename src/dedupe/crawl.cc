@@ -2,7 +2,6 @@
 #include "skep/dedupe/crawl.h"
 
 #include <algorithm>
-#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -11,7 +10,6 @@
 namespace skep::dedupe {
 namespace {
 constexpr std::size_t kPageBuffer = 256 << 10;
-constexpr std::uint64_t kLastAddress = std::numeric_limits<std::uint64_t>::max();
 }  // namespace
 
 std::uint32_t tier_of(std::uint64_t length) {
@@ -45,7 +43,7 @@ bool Crawl::wants(const btrfs::Extent& extent) const {
 // Reads the extents of tiers [tier_, end_tier), sorted.
 absl::Status Crawl::gather(std::uint32_t end_tier) {
   for (std::uint64_t at = 0;;) {
-    auto page = fs_.extents(at, kLastAddress, kPageBuffer);
+    auto page = fs_.extents_since(at, window_.after + 1, kPageBuffer);
     if (!page.ok()) return page.status();
     for (auto& extent : page->extents) {
       const std::uint32_t tier = tier_of(extent.length);
@@ -79,7 +77,7 @@ absl::Status Crawl::refill() {
       address_ = 0;
       continue;
     }
-    auto page = fs_.extents(address_, kLastAddress, kPageBuffer);
+    auto page = fs_.extents_since(address_, window_.after + 1, kPageBuffer);
     if (!page.ok()) return page.status();
     for (auto& extent : page->extents) {
       if (tier_of(extent.length) == tier_ && wants(extent)) ready_.push_back(std::move(extent));

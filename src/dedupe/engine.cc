@@ -66,12 +66,13 @@ class FirstError {
 
 struct Engine::Shared {
   Shared(btrfs::Filesystem& f, const index::Fingerprinter& fp, index::Table& t, Counters& c,
-         const Options& o)
+         const Options& o, Pace* p)
       : fs(f),
         fingerprinter(fp),
         table(t),
         counters(c),
         options(o),
+        pace(p),
         contents(fp, f.info().block_size),
         read_resolver(f, gate, c),
         load_resolver(f, gate, c),
@@ -86,6 +87,7 @@ struct Engine::Shared {
   index::Table& table;
   Counters& counters;
   const Options options;
+  Pace* const pace;
   PhaseGate gate;
   Roles roles;
   index::ContentCache contents;
@@ -103,8 +105,8 @@ struct Engine::Shared {
 };
 
 Engine::Engine(btrfs::Filesystem& fs, const index::Fingerprinter& fingerprinter,
-               index::Table& table, Counters& counters, const Options& options)
-    : shared_(std::make_unique<Shared>(fs, fingerprinter, table, counters, options)) {}
+               index::Table& table, Counters& counters, const Options& options, Pace* pace)
+    : shared_(std::make_unique<Shared>(fs, fingerprinter, table, counters, options, pace)) {}
 
 Engine::~Engine() = default;
 
@@ -150,11 +152,13 @@ void Engine::Flow::run(BatchSource& source, const std::function<void(Cursor)>& s
   flow::graph graph;
   // 1. Extents, in batches.
   flow::input_node<BatchPtr> source_node(graph, [&](tbb::flow_control& control) -> BatchPtr {
+    if (s.pace != nullptr) s.pace->before_batch([&] { return !go_on(); });
     if (go_on()) {
       auto batch = source.next();
       error.note(batch.status());
       if (batch.ok() && *batch != nullptr) return *batch;
     }
+    if (s.pace != nullptr) s.pace->batch_done();
     control.stop();
     return nullptr;
   });
@@ -195,6 +199,7 @@ void Engine::Flow::run(BatchSource& source, const std::function<void(Cursor)>& s
                                                                 [&](const BatchPtr& b) {
                                                                   error.note(settle.run(*b));
                                                                   settled(settle.cursor());
+                                                                  if (s.pace) s.pace->batch_done();
                                                                   return flow::continue_msg();
                                                                 });
   flow::make_edge(source_node, limiter);
@@ -240,16 +245,16 @@ absl::Status Engine::read_contents(Window window, std::uint64_t start,
                                    const std::function<bool()>& stop,
                                    const std::function<void(std::uint64_t)>& reached) {
   Shared& s = *shared_;
-  ContentScan scan{s.fs,       s.fingerprint, s.fingerprinter, s.table,
-                   s.contents, s.marks,       &s.unjudged,     s.counters};
+  ContentScan scan{s.fs,    s.fingerprint, s.fingerprinter, s.table, s.contents,
+                   s.marks, &s.unjudged,   s.counters,      s.pace};
   return scan.run(window, start, stop, reached);
 }
 
 absl::Status Engine::refill_contents(Window window, const std::function<bool()>& stop) {
   Shared& s = *shared_;
   ContentMarks marks;
-  ContentScan scan{s.fs,       s.fingerprint, s.fingerprinter, s.table,
-                   s.contents, marks,         nullptr,         s.counters};
+  ContentScan scan{s.fs,  s.fingerprint, s.fingerprinter, s.table, s.contents,
+                   marks, nullptr,       s.counters,      s.pace};
   return scan.run(window, 0, stop, [](std::uint64_t) {});
 }
 

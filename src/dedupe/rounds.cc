@@ -16,7 +16,13 @@ Rounds::Rounds(const Parts& parts, Position& position, Hooks hooks)
     : p_(parts),
       position_(position),
       hooks_(std::move(hooks)),
-      engine_(p_.fs, p_.fingerprinter, p_.table, p_.counters, p_.options) {}
+      engine_(p_.fs, p_.fingerprinter, p_.table, p_.counters, p_.options, p_.pace) {}
+
+// Asked before each page of a scan.
+bool Rounds::stopped() {
+  ++p_.counters.pages_scanned;
+  return p_.stop;
+}
 
 void Rounds::begin(PassKind kind, Window window) {
   position_.unfinished = true;
@@ -46,7 +52,7 @@ absl::Status Rounds::quick() {
 }
 
 absl::Status Rounds::read_contents() {
-  const auto stop = [this] { return p_.stop.load(); };
+  const auto stop = [this] { return stopped(); };
   hooks_.more_work(census_.bytes_from(0));
   auto status = engine_.read_contents(position_.window, position_.cursor.address, stop,
                                       [this](std::uint64_t address) {
@@ -71,7 +77,7 @@ absl::Status Rounds::deep(PassKind kind) {
 // Fills the table with the window's own blocks, so that every extent meets those that come behind.
 absl::Status Rounds::take_census() {
   auto census =
-      scan(p_.fs, p_.fingerprinter, position_.window, p_.table, [this] { return p_.stop.load(); });
+      scan(p_.fs, p_.fingerprinter, position_.window, p_.table, [this] { return stopped(); });
   if (!census.ok()) return census.status();
   census_ = *census;
   spdlog::debug("generations {} to {}: {} extents", position_.window.after + 1, position_.window.to,
@@ -122,7 +128,7 @@ absl::Status Rounds::refill() {
     }
     hooks_.advanced();
   }
-  const auto stop = [this] { return p_.stop.load(); };
+  const auto stop = [this] { return stopped(); };
   if (const std::uint64_t done = position_.done_generation; position_.table_generation < done) {
     auto census = scan(p_.fs, p_.fingerprinter, {position_.table_generation, done}, p_.table, stop);
     if (!census.ok()) return census.status();
@@ -146,9 +152,33 @@ void Rounds::forget_what_was_done_differently() {
   position_.nodatasum = p_.options.nodatasum;
 }
 
-absl::Status Rounds::run() {
+absl::Status Rounds::prepare() {
+  if (prepared_) return absl::OkStatus();
   forget_what_was_done_differently();
   if (auto status = refill(); !status.ok()) return status;
+  prepared_ = true;
+  return absl::OkStatus();
+}
+
+bool Rounds::deepened() const {
+  return p_.options.depth == Depth::kQuick ||
+         position_.deep_generation >= position_.done_generation;
+}
+
+absl::StatusOr<bool> Rounds::follow(std::uint64_t to) {
+  if (auto status = prepare(); !status.ok()) return status;
+  if (p_.stop) return absl::CancelledError("stopped");
+  if (!position_.unfinished) {
+    if (to <= position_.done_generation && deepened()) return false;
+    begin(PassKind::kQuick, {position_.done_generation, std::max(to, position_.done_generation)});
+  }
+  if (auto status = round(); !status.ok()) return status;
+  position_.unfinished = false;
+  return true;
+}
+
+absl::Status Rounds::run() {
+  if (auto status = prepare(); !status.ok()) return status;
   for (int i = 0; i < limits::kPasses; ++i) {
     // Everything written before this instant gets its extents and its checksums.
     if (auto status = p_.fs.write_back(); !status.ok()) return status;
@@ -157,9 +187,7 @@ absl::Status Rounds::run() {
     if (p_.stop) return absl::CancelledError("stopped");
     const bool resumed = position_.unfinished;
     if (!resumed) {
-      const bool deepened = p_.options.depth == Depth::kQuick ||
-                            position_.deep_generation >= position_.done_generation;
-      if (*committed <= position_.done_generation && deepened) break;
+      if (*committed <= position_.done_generation && deepened()) break;
       begin(PassKind::kQuick, {position_.done_generation, *committed});
     }
     const std::uint64_t gone = p_.counters.bytes_gone, copied = p_.counters.bytes_copied;

@@ -3,7 +3,6 @@
 
 #include <absl/functional/function_ref.h>
 
-#include <limits>
 #include <utility>
 #include <vector>
 
@@ -20,10 +19,9 @@ constexpr std::uint64_t kScanBytes = 64ULL << 20;
 absl::Status for_each_page(btrfs::Filesystem& fs, Window window, std::uint64_t start,
                            const std::function<bool()>& stop,
                            absl::FunctionRef<absl::Status(std::vector<btrfs::Extent>&&)> visit) {
-  constexpr std::uint64_t kLast = std::numeric_limits<std::uint64_t>::max();
   for (std::uint64_t at = start;;) {
     if (stop()) return absl::CancelledError("stopped");
-    auto page = fs.extents(at, kLast, kScanBuffer);
+    auto page = fs.extents_since(at, window.after + 1, kScanBuffer);
     if (!page.ok()) return page.status();
     std::erase_if(page->extents, [&](const auto& e) { return !window.contains(e.generation); });
     if (!page->extents.empty()) {
@@ -48,6 +46,22 @@ absl::Status in_portions(std::vector<btrfs::Extent> extents,
   }
   return some.empty() ? absl::OkStatus() : visit(std::move(some));
 }
+
+// One portion is let go by the pace like a batch.
+class Held {
+ public:
+  Held(Pace* pace, const std::function<bool()>& stop) : pace_(pace) {
+    if (pace_ != nullptr) pace_->before_batch(stop);
+  }
+  ~Held() {
+    if (pace_ != nullptr) pace_->batch_done();
+  }
+  Held(const Held&) = delete;
+  Held& operator=(const Held&) = delete;
+
+ private:
+  Pace* const pace_;
+};
 
 void count(Census& census, const btrfs::Extent& extent) {
   const std::uint32_t tier = tier_of(extent.length);
@@ -124,6 +138,7 @@ absl::Status ContentScan::run(Window window, std::uint64_t start, const std::fun
   std::vector<FingerprintedExtent> found;
   std::vector<ToRead> to_read;
   const auto visit = [&](std::vector<btrfs::Extent> extents) {
+    const Held held(pace, stop);
     if (stop()) return absl::CancelledError("stopped");
     reached(extents.front().address);
     if (auto s = stage.describe(std::move(extents), true, found, to_read); !s.ok()) return s;

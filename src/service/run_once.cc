@@ -1,20 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "skep/service/run_once.h"
 
-#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include <algorithm>
-#include <bit>
 #include <chrono>
-#include <memory>
-#include <utility>
 
 #include "skep/btrfs/status.h"
 #include "skep/dedupe/rounds.h"
-#include "skep/service/exit_status.h"
-#include "skep/service/sizes.h"
-#include "target.h"
+#include "skep/service/session.h"
 
 namespace skep::service {
 namespace {
@@ -26,16 +19,15 @@ constexpr auto kCheckpointEvery = std::chrono::seconds(60);
 // One run, from the first pass to the last checkpoint.
 class Run {
  public:
-  Run(btrfs::Filesystem& fs, StateDir& state, index::Table& table, const RunOptions& options,
-      Progress& progress, const std::atomic<bool>& stop)
-      : fs_(fs),
-        state_(state),
-        fingerprinter_(fs.info(), options.fingerprint),
-        table_(table),
+  Run(Session& session, const Settings& settings, Progress& progress, const std::atomic<bool>& stop)
+      : fs_(*session.filesystem),
+        state_(*session.state),
+        fingerprinter_(fs_.info(), settings.fingerprint),
+        table_(*session.table),
         progress_(progress),
-        checkpoint_(state.checkpoint()),
+        checkpoint_(state_.checkpoint()),
         before_(checkpoint_.totals),
-        rounds_({fs, fingerprinter_, table, progress.counters, options.engine, stop},
+        rounds_({fs_, fingerprinter_, table_, progress.counters, settings.engine, stop},
                 checkpoint_.position, hooks()) {}
 
   absl::Status run(Summary& summary);
@@ -66,8 +58,9 @@ dedupe::Rounds::Hooks Run::hooks() {
 
 absl::Status Run::save() {
   saved_ = Clock::now();
-  checkpoint_.totals.bytes_freed = before_.bytes_freed + progress_.counters.freed_bytes();
-  checkpoint_.totals.bytes_copied = before_.bytes_copied + progress_.counters.bytes_copied;
+  const std::uint64_t runs = checkpoint_.totals.runs;
+  checkpoint_.totals = sum(before_, progress_.counters);
+  checkpoint_.totals.runs = runs;
   if (auto status = table_.save(); !status.ok()) return status;
   return state_.save(checkpoint_);
 }
@@ -104,74 +97,15 @@ absl::Status Run::run(Summary& summary) {
   return status;
 }
 
-Refusal refuse_state(const absl::Status& status) {
-  // No room for the table: another size or place has to be named.
-  const bool wrong_call = absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status) ||
-                          absl::IsResourceExhausted(status);
-  return {wrong_call ? kExitUsage : kExitFailed, std::string(message_of(status))};
-}
-
-absl::StatusOr<std::unique_ptr<index::Table>> open_table(btrfs::Filesystem& fs,
-                                                         const StateDir& state,
-                                                         index::FingerprintKind kind,
-                                                         std::uint64_t wanted_bytes) {
-  const btrfs::FsInfo& info = fs.info();
-  index::TableOptions options{wanted_bytes,    wanted_bytes == 0, info.uuid,
-                              info.block_size, info.csum_type,    kind};
-  if (options.any_size) {
-    auto space = fs.space();
-    if (!space.ok()) return space.status();
-    options.size_bytes = default_table_bytes(space->data.used, info.block_size);
-  }
-  return index::Table::open(state.table_path(), options);
-}
-
 }  // namespace
-
-std::uint64_t default_table_bytes(std::uint64_t data_bytes, std::uint32_t block_size) {
-  const std::uint64_t cells = data_bytes / block_size * 8 / 7;
-  return std::clamp<std::uint64_t>(std::bit_ceil(cells * 8), 1ULL << 20, 64ULL << 20);
-}
 
 RunResult run_once(const RunOptions& options, Progress& progress, const std::atomic<bool>& stop) {
   RunResult out;
-  Target target = open_target(options.mount);
-  out.refusal = target.refusal;
-  if (target.filesystem == nullptr) return out;
-  btrfs::Filesystem& fs = *target.filesystem;
-  out.summary.filesystem = fs.info().uuid;
-  if (options.state_dir.empty() && has_temporary_uuid(fs.info().uuid)) {
-    out.refusal = {kExitUsage,
-                   fmt::format("{}: mounted under a temporary UUID, which no state can be "
-                               "kept for; name a --state-dir",
-                               options.mount)};
-    return out;
-  }
-  auto state = StateDir::open(
-      options.state_dir.empty() ? StateDir::default_path(fs.info().uuid) : options.state_dir,
-      fs.info().uuid);
-  if (!state.ok()) {
-    out.refusal = refuse_state(state.status());
-    return out;
-  }
-  if (!state->set_aside_reason().empty()) {
-    spdlog::warn("{}/state.json: {}; set aside as state.json.old, beginning anew", state->path(),
-                 state->set_aside_reason());
-  }
-  auto table = open_table(fs, *state, options.fingerprint, options.table_size_bytes);
-  if (!table.ok()) {
-    out.refusal = refuse_state(table.status());
-    return out;
-  }
-  if (!(*table)->set_aside_reason().empty()) {
-    spdlog::info("{}: {}; set aside as table.old, filling a new one", state->table_path(),
-                 (*table)->set_aside_reason());
-  }
-  if (const std::uint64_t before = (*table)->resized_from_bytes(); before != 0) {
-    spdlog::info("{}: resized from {} to {}, what fits is kept", state->table_path(),
-                 format_size(before), format_size(options.table_size_bytes));
-  }
-  Run run(fs, *state, **table, options, progress, stop);
+  Session session;
+  out.refusal = open_session(options.target, options.settings, session);
+  if (out.refusal.exit_status != 0) return out;
+  out.summary.filesystem = session.filesystem->info().uuid;
+  Run run(session, options.settings, progress, stop);
   out.status = run.run(out.summary);
   return out;
 }

@@ -43,7 +43,11 @@ json to_json(const Checkpoint& c, const btrfs::Uuid& filesystem) {
               {"totals",
                {{"runs", c.totals.runs},
                 {"bytes_freed", c.totals.bytes_freed},
-                {"bytes_copied", c.totals.bytes_copied}}}};
+                {"bytes_copied", c.totals.bytes_copied},
+                {"extents_scanned", c.totals.extents_scanned},
+                {"bytes_scanned", c.totals.bytes_scanned},
+                {"bytes_shared", c.totals.bytes_shared},
+                {"bytes_read", c.totals.bytes_read}}}};
   if (c.position.unfinished) {
     out["pass"] = {{"kind", name_of(c.position.kind)},
                    {"after_generation", c.position.window.after},
@@ -67,6 +71,11 @@ Checkpoint from_json(const json& in) {
   totals.at("runs").get_to(c.totals.runs);
   totals.at("bytes_freed").get_to(c.totals.bytes_freed);
   totals.at("bytes_copied").get_to(c.totals.bytes_copied);
+  // Counted since there is a daemon.
+  c.totals.extents_scanned = totals.value("extents_scanned", std::uint64_t{0});
+  c.totals.bytes_scanned = totals.value("bytes_scanned", std::uint64_t{0});
+  c.totals.bytes_shared = totals.value("bytes_shared", std::uint64_t{0});
+  c.totals.bytes_read = totals.value("bytes_read", std::uint64_t{0});
   if (auto pass = in.find("pass"); pass != in.end()) {
     c.position.unfinished = true;
     c.position.kind =
@@ -93,6 +102,34 @@ absl::Status write_durably(const std::string& path, std::string_view text) {
 }
 
 }  // namespace
+
+namespace {
+
+// Visits each total that is counted, with what this process has counted.
+template <typename Visit>
+void visit_counted(Totals& totals, const dedupe::Counters& counters, Visit visit) {
+  visit(totals.bytes_freed, counters.freed_bytes());
+  visit(totals.bytes_copied, counters.bytes_copied);
+  visit(totals.extents_scanned, counters.extents_scanned);
+  visit(totals.bytes_scanned, counters.bytes_scanned);
+  visit(totals.bytes_shared, counters.bytes_duplicate);
+  visit(totals.bytes_read, counters.bytes_read_asked);
+}
+
+}  // namespace
+
+// Unsigned arithmetic: a difference below zero comes back in the sum.
+Totals sum(const Totals& before, const dedupe::Counters& counters) {
+  Totals out = before;
+  visit_counted(out, counters, [](std::uint64_t& total, std::uint64_t count) { total += count; });
+  return out;
+}
+
+Totals difference(const Totals& totals, const dedupe::Counters& counters) {
+  Totals out = totals;
+  visit_counted(out, counters, [](std::uint64_t& total, std::uint64_t count) { total -= count; });
+  return out;
+}
 
 std::string StateDir::default_path(const btrfs::Uuid& filesystem) {
   return "/var/lib/skep/" + btrfs::to_string(filesystem);

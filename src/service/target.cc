@@ -17,9 +17,11 @@
 #include <cstring>
 #include <fstream>
 
+#include "skep/btrfs/filesystem_uuid.h"
 #include "skep/btrfs/kernel_version.h"
 #include "skep/btrfs/status.h"
 #include "skep/service/exit_status.h"
+#include "skep/service/mounts.h"
 
 #ifndef STATX_ATTR_MOUNT_ROOT
 #define STATX_ATTR_MOUNT_ROOT 0x2000
@@ -101,22 +103,31 @@ bool has_temporary_uuid(const btrfs::Uuid& filesystem) {
   return file >> value && value == 1;
 }
 
-Target open_target(const std::string& mount) {
+Target open_target(const std::string& name) {
   const auto kernel = btrfs::judge_running_kernel();
   if (kernel.kind == btrfs::KernelVerdict::Kind::kRefuse) {
     return {refuse(kExitUnsupported, kernel.reason), nullptr};
   }
   if (kernel.kind == btrfs::KernelVerdict::Kind::kWarn) spdlog::warn("{}", kernel.reason);
+  std::string mount = name;
+  auto flags = btrfs::KernelFilesystem::Flags::kAsMounted;
+  if (const auto uuid = btrfs::parse_uuid(name)) {
+    // The filesystem is meant, not this mount of it.
+    flags = btrfs::KernelFilesystem::Flags::kWritable;
+    const auto found = mount_of(*uuid);
+    if (!found) return {refuse(kExitUsage, fmt::format("{}: not mounted", name)), nullptr};
+    mount = found->path;
+  }
   if (auto refusal = check_mount(mount); refusal.exit_status != 0) return {refusal, nullptr};
   if (!has_capabilities())
     return {refuse_open(mount, errno_status(EPERM, "capget", mount)), nullptr};
-  auto opened = btrfs::KernelFilesystem::open_mount(mount, raise_open_files());
+  auto opened = btrfs::KernelFilesystem::open_mount(mount, raise_open_files(), flags);
   if (!opened.ok()) return {refuse_open(mount, opened.status()), nullptr};
   if (auto status = (*opened)->lock_exclusively(); !status.ok()) {
     return {refuse(kExitFailed,
                    fmt::format("{}: another skep works on this filesystem; wait for it or stop it",
                                mount)),
-            nullptr};
+            nullptr, true};
   }
   return {{}, *std::move(opened)};
 }

@@ -7,13 +7,14 @@
 #include <string>
 
 #include "skep/btrfs/kernel_filesystem.h"
-#include "skep/service/run_once.h"
+#include "skep/service/refusal.h"
 
 namespace skep::service {
 
 struct Target {
   Refusal refusal;
   std::unique_ptr<btrfs::KernelFilesystem> filesystem;  // null when refused
+  bool busy = false;  // refused because another instance works on it
 };
 
 // Whether the path is the mount point of a btrfs filesystem.
@@ -22,7 +23,8 @@ Refusal check_mount(const std::string& mount);
 // A copy of a mounted filesystem's image is mounted under a UUID made for this mount alone.
 bool has_temporary_uuid(const btrfs::Uuid& filesystem);
 
-// Checks kernel, path, privileges, and takes the filesystem's lock.
-Target open_target(const std::string& mount);
+// Checks kernel, path, privileges, and takes the filesystem's lock. `name` is a mount point, or the
+// UUID of a mounted filesystem.
+Target open_target(const std::string& name);
 
 }  // namespace skep::service

@@ -91,6 +91,10 @@ class Filesystem {
   // gives; `buffer_bytes` bounds the call.
   virtual absl::StatusOr<ExtentPage> extents(std::uint64_t first, std::uint64_t last,
                                              std::size_t buffer_bytes) = 0;
+  // The same from `first` to the end, but extents older than `generation` may be left out: for
+  // walks that look for what is new, whose cost is then that of the metadata written since.
+  virtual absl::StatusOr<ExtentPage> extents_since(std::uint64_t first, std::uint64_t generation,
+                                                   std::size_t buffer_bytes);
   // Calls `visit` with each stretch of checksums in [first, end), ascending: the address of its
   // first block and info().csum_size bytes for each block. Blocks without checksum are left out.
   using CsumVisitor = absl::FunctionRef<void(std::uint64_t, std::span<const std::byte>)>;
@@ -121,6 +125,8 @@ class Filesystem {
   // Writes back everybody's dirty data, so that it has extents and checksums after the next sync().
   // Nothing to do where writes are never delayed.
   virtual absl::Status write_back() { return absl::OkStatus(); }
+  // Closes files that are open for later use only.
+  virtual void let_go_of_files() {}
   // Commits the running transaction and returns its generation: extents of that generation and
   // older are all there, and what was freed before shows in extents().
   virtual absl::StatusOr<std::uint64_t> sync() = 0;

@@ -19,11 +19,17 @@ namespace skep::btrfs {
 
 class KernelFilesystem final : public Filesystem {
  public:
-  // Opens the filesystem mounted at `mount_point`; at most `max_open_files` stay open while unused.
-  // Errors: errno_status with ENOTTY when it is not btrfs, EPERM without the capabilities, EROFS
-  // when mounted read-only.
+  // Opens the filesystem mounted at `mount_point`, through a mount of its own that stands in no
+  // mount table where the kernel allows that (open_tree(2), since 5.2): the mount point can then be
+  // unmounted meanwhile, and the filesystem goes once this object does. At most `max_open_files`
+  // stay open while unused. Errors: errno_status with ENOTTY when it is not btrfs, EPERM without
+  // the capabilities, EROFS when mounted read-only.
+  // kWritable: the mount of its own can be written to also where the mount point cannot, as in the
+  // sandbox of a service; not where the filesystem as a whole is read-only.
+  enum class Flags { kAsMounted, kWritable };
   static absl::StatusOr<std::unique_ptr<KernelFilesystem>> open_mount(
-      const std::string& mount_point, std::size_t max_open_files = 2048);
+      const std::string& mount_point, std::size_t max_open_files = 2048,
+      Flags flags = Flags::kAsMounted);
 
   // Takes an advisory lock on the top-level subvolume's directory, held until this object goes:
   // nothing is left behind by a crash, and every mount point meets the same lock. UNAVAILABLE when
@@ -34,6 +40,8 @@ class KernelFilesystem final : public Filesystem {
   absl::StatusOr<std::uint64_t> generation() override;
   absl::StatusOr<ExtentPage> extents(std::uint64_t first, std::uint64_t last,
                                      std::size_t buffer_bytes) override;
+  absl::StatusOr<ExtentPage> extents_since(std::uint64_t first, std::uint64_t generation,
+                                           std::size_t buffer_bytes) override;
   absl::Status csums(std::uint64_t first, std::uint64_t end, CsumVisitor visit) override;
   absl::StatusOr<FileMap> file_map(FileKey file, std::uint64_t first, std::uint64_t end) override;
   absl::Status file_extents(std::uint64_t root, ItemPlace first, ItemPlace last,
@@ -49,14 +57,21 @@ class KernelFilesystem final : public Filesystem {
                                                    std::span<const DedupeTarget> targets) override;
   absl::Status write_back() override;
   absl::StatusOr<std::uint64_t> sync() override;
+  void let_go_of_files() override { handles_.clear(); }
 
  private:
+  struct Range {
+    std::uint64_t first = 0, last = 0;
+  };
   KernelFilesystem(std::string name, Descriptor root, std::size_t max_open_files);
   absl::Status read_info();
+  absl::Status add_devices(SpaceInfo& space) const;
+  absl::StatusOr<ExtentPage> extents_page(Range range, std::uint64_t generation,
+                                          std::size_t buffer_bytes);
   absl::StatusOr<Descriptor> open_handle(FileKey file, int flags) const;
 
   const std::string name_;  // for messages
-  Descriptor root_;         // the mount point
+  Descriptor root_;         // directory at the mount point
   Descriptor top_level_;    // directory of subvolume 5; temporary files are made there
   FsInfo info_;
   HandleCache handles_;

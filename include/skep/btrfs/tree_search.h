@@ -23,8 +23,10 @@ class TreeSearch {
   // ends a call when the range or the buffer does; when as much as the largest item is left of the
   // buffer, it was the range, and no second call is needed to know. The kernel faults in the whole
   // of the buffer at each call, so look-ups want a small one, walks a large one; the size is what
-  // the items get, `largest_item` comes on top.
-  TreeSearch(int fd, std::size_t item_bytes, std::size_t largest_item);
+  // the items get, `largest_item` comes on top. Leaves not written since `generation` are passed by
+  // with all above them; what comes may be older all the same.
+  TreeSearch(int fd, std::size_t item_bytes, std::size_t largest_item,
+             std::uint64_t generation = 0);
 
   // Calls `visit` for every item of `tree` in [first, last] until it returns false.
   absl::Status for_each(std::uint64_t tree, Key first, Key last,
@@ -42,6 +44,7 @@ class TreeSearch {
 
   const int fd_;
   const std::size_t largest_item_;
+  const std::uint64_t generation_;
   std::size_t size_ = 0;                     // of the items' part of the buffer
   std::unique_ptr<std::uint64_t[]> buffer_;  // not cleared: the kernel fills it
 };

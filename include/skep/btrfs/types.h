@@ -7,6 +7,7 @@
 
 #include <absl/container/inlined_vector.h>
 
+#include <algorithm>
 #include <array>
 #include <compare>
 #include <cstdint>
@@ -128,6 +129,13 @@ struct Space {
 struct SpaceInfo {
   Space data;
   Space metadata;
+  std::uint64_t device_bytes = 0;  // of all devices together
+  std::uint64_t unallocated = 0;   // of that, what belongs to no block group yet
+  // What metadata can still grow by.
+  std::uint64_t metadata_room() const {
+    return metadata.total - std::min(metadata.used, metadata.total) +
+           unallocated / std::max<std::uint64_t>(metadata.copies, 1);
+  }
 };
 
 inline constexpr std::uint64_t kTopLevelRoot = 5;         // FS_TREE_OBJECTID

@@ -51,6 +51,7 @@ struct Counters {
   Count share_differs = 0;        // ranges that were not equal
   Count share_retries = 0;        // EAGAIN
   Count fragments = 0;            // file extents made, less those replaced; holes count as one
+  Count pages_scanned = 0;        // calls of the kernel that read the extent tree for a scan
   Count commits = 0;              // transactions committed to verify
   Count not_gone = 0;  // extents whose references were replaced, and that are still there
   Count nanos_match = 0, nanos_plan = 0, nanos_prefetch = 0, nanos_share = 0, nanos_settle = 0;

@@ -27,6 +27,7 @@
 #include "skep/btrfs/filesystem.h"
 #include "skep/dedupe/counters.h"
 #include "skep/dedupe/crawl.h"
+#include "skep/dedupe/pace.h"
 #include "skep/dedupe/types.h"
 #include "skep/index/table.h"
 
@@ -41,9 +42,9 @@ struct PassResult {
 // What outlives a pass: which extents are keepers, how they are read, what metadata costs.
 class Engine {
  public:
-  // All borrowed, for the engine's life.
+  // All borrowed, for the engine's life. Without a pace, work is never held up.
   Engine(btrfs::Filesystem& fs, const index::Fingerprinter& fingerprinter, index::Table& table,
-         Counters& counters, const Options& options);
+         Counters& counters, const Options& options, Pace* pace = nullptr);
   ~Engine();
 
   // Crawls `window` from `start` to its end, or until `stop` becomes true; what is under way is

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT
 //
-// What `skep run --once` does with an engine: rounds of passes until one frees nothing more. A
+// What `skep run` does with an engine: rounds of passes until one frees nothing more. A
 // round covers what was written since the one before it began: a quick pass over everything first,
 // so that most space is back early, then the deep passes over what has to be read. The first round
 // covers the generations since the last run, each further one mostly skep's own copies; there are
-// at most limits::kPasses. Thread-compatible: run() once.
+// at most limits::kPasses. A daemon calls follow() instead, again and again. Thread-compatible.
 #pragma once
 
 #include <absl/status/status.h>
+#include <absl/status/statusor.h>
 
 #include <atomic>
 #include <cstdint>
@@ -46,6 +47,7 @@ class Rounds {
     Counters& counters;
     Options options;
     const std::atomic<bool>& stop;
+    Pace* pace = nullptr;  // null: never held up
   };
   struct Hooks {
     // The position went on; to be stored when it is time to.
@@ -61,8 +63,14 @@ class Rounds {
   // CANCELLED when `stop` became true, RESOURCE_EXHAUSTED when space ran out; any other error is
   // one of the kernel's. The position is good in each case.
   absl::Status run();
+  // For who stays: looks at what was committed up to generation `to`, and commits nothing that was
+  // not its own. True when the position went on. Errors as run().
+  absl::StatusOr<bool> follow(std::uint64_t to);
 
  private:
+  bool stopped();
+  absl::Status prepare();
+  bool deepened() const;
   void forget_what_was_done_differently();
   absl::Status refill();
   absl::Status take_census();
@@ -78,6 +86,7 @@ class Rounds {
   const Hooks hooks_;
   Engine engine_;
   Census census_;
+  bool prepared_ = false;
 };
 
 }  // namespace skep::dedupe

@@ -14,6 +14,7 @@
 #include "skep/dedupe/counters.h"
 #include "skep/dedupe/crawl.h"
 #include "skep/dedupe/fingerprint_stage.h"
+#include "skep/dedupe/pace.h"
 #include "skep/index/content_cache.h"
 #include "skep/index/table.h"
 
@@ -35,6 +36,7 @@ struct ContentScan {
   ContentMarks& marks;
   Unjudged* unjudged;  // null where extents have been judged before, and are not to be counted
   Counters& counters;
+  Pace* pace = nullptr;  // null: never held up
 
   // From the extent at or behind address `start` on; `reached` is called now and then with where it
   // would go on. CANCELLED when `stop` said so.

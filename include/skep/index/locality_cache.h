@@ -6,9 +6,9 @@
 // reads its part of the csum tree and the extent items that overlap it: two or three searches,
 // 46 us with large extents, 241 us with 4 KiB ones (bench, on the twin). Windows are evicted least
 // recently used first. Memory: a window takes 2048 * (8 + 4) bytes and 24 bytes for each extent in
-// it, 24 to 72 KiB; there are as many as fit 3.5 MiB, at most 160 (1.25 GiB of addresses), and their
-// index takes 1 MiB. More windows make up for a small table: on 1390 MiB, with a table of 16 KiB,
-// 64 windows led to 94 % of what a full table frees, 160 to 96.6 %.
+// it, 24 to 72 KiB; there are as many as fit 3.5 MiB, at most 160 (1.25 GiB of addresses), and
+// their index takes 1 MiB. More windows make up for a small table: on 1390 MiB, with a table of 16
+// KiB, 64 windows led to 94 % of what a full table frees, 160 to 96.6 %.
 //
 // Thread-compatible: the match stage owns it. Invariant: every block of a loaded window whose
 // fingerprint is not kNoFingerprint is linked once in the chain of its fingerprint.

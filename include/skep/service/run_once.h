@@ -16,16 +16,15 @@
 #include "skep/dedupe/counters.h"
 #include "skep/dedupe/types.h"
 #include "skep/index/table.h"
+#include "skep/service/refusal.h"
+#include "skep/service/settings.h"
 #include "skep/service/state_dir.h"
 
 namespace skep::service {
 
 struct RunOptions {
-  std::string mount;
-  std::string state_dir;               // empty: StateDir::default_path
-  std::uint64_t table_size_bytes = 0;  // 0: as the filesystem's data asks for
-  index::FingerprintKind fingerprint = index::FingerprintKind::kCsum;
-  dedupe::Options engine;
+  std::string target;  // a mount point, or the UUID of a filesystem that is mounted
+  Settings settings;
 };
 
 // What the caller's progress display reads while a run goes on. Thread-safe.
@@ -50,12 +49,6 @@ struct Summary {
   Totals totals;
 };
 
-// Why a run could not begin, as an exit status: see man/skep.1.
-struct Refusal {
-  int exit_status = 0;  // 0: not refused
-  std::string message;
-};
-
 struct RunResult {
   Refusal refusal;
   absl::Status status;  // an error on the way; the state is saved all the same
@@ -63,8 +56,5 @@ struct RunResult {
 };
 
 RunResult run_once(const RunOptions& options, Progress& progress, const std::atomic<bool>& stop);
-
-// The default table: a cell for each block of data at 7/8 fill, between 1 and 64 MiB.
-std::uint64_t default_table_bytes(std::uint64_t data_bytes, std::uint32_t block_size);
 
 }  // namespace skep::service

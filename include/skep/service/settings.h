@@ -23,8 +23,8 @@ struct Hours {
 
 // When skep holds back. 0 and empty mean no limit.
 struct ThrottleSettings {
-  // Others' stalls on io, cpu and memory (PSI, "some", percent of time) above which skep rests longer
-  // between batches. 0: never looked at.
+  // Others' stalls on io, cpu and memory (PSI, "some", percent of time) above which skep rests
+  // longer between batches. 0: never looked at.
   double io_pressure_percent = 0;
   double cpu_pressure_percent = 0;
   double memory_pressure_percent = 0;
@@ -44,8 +44,8 @@ struct Settings {
   std::uint64_t table_size_bytes = 0;  // 0: as the filesystem's data asks for
   index::FingerprintKind fingerprint = index::FingerprintKind::kCsum;
   dedupe::Options engine;
-  bool lock_memory = false;            // mlock(2) of everything
-  bool one_at_a_time = false;          // waits while another instance works
+  bool lock_memory = false;    // mlock(2) of everything
+  bool one_at_a_time = false;  // waits while another instance works
   // Read again on SIGHUP.
   ThrottleSettings throttle;
   std::uint64_t metadata_reserve_bytes = 256ULL << 20;  // free for metadata; below it skep waits

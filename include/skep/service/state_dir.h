@@ -11,6 +11,7 @@
 #include <string>
 
 #include "skep/btrfs/types.h"
+#include "skep/dedupe/counters.h"
 #include "skep/dedupe/rounds.h"
 
 namespace skep::service {
@@ -19,7 +20,14 @@ struct Totals {  // since ever
   std::uint64_t runs = 0;
   std::uint64_t bytes_freed = 0;  // verified, less copies
   std::uint64_t bytes_copied = 0;
+  std::uint64_t extents_scanned = 0, bytes_scanned = 0;
+  std::uint64_t bytes_shared = 0;  // of extents that went, what is stored elsewhere
+  std::uint64_t bytes_read = 0;    // of data
 };
+// What a process has counted, on top of what was there before it began.
+Totals sum(const Totals& before, const dedupe::Counters& counters);
+// The reverse: what has to be there before for the sum to be `totals` now.
+Totals difference(const Totals& totals, const dedupe::Counters& counters);
 
 // What a later run needs to go on.
 struct Checkpoint {

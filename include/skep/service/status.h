@@ -33,8 +33,8 @@ struct Status {
   // "starting", "idle" (everything is looked at), "working", "held" (see hold), "unmounted",
   // "stopping", "failed"
   std::string phase;
-  std::string pass;  // of "working": quick, contents, deep_plain, deep_read; else empty
-  double progress = 0;                       // of the present work, 0 to 1; never backwards within it
+  std::string pass;     // of "working": quick, contents, deep_plain, deep_read; else empty
+  double progress = 0;  // of the present work, 0 to 1; never backwards within it
   std::uint64_t work_done = 0, work_total = 0;  // bytes of extents
   std::optional<double> seconds_left;
   double read_rate = 0, scan_rate = 0;  // bytes a second, lately

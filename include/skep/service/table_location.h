@@ -9,7 +9,7 @@
 #include <string>
 
 #include "skep/btrfs/types.h"
-#include "skep/service/run_once.h"
+#include "skep/service/refusal.h"
 
 namespace skep::service {
 

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT
+#include "worker.h"
+
+#include <malloc.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "skep/btrfs/status.h"
+#include "skep/dedupe/rounds.h"
+
+namespace skep::service {
+
+Worker::Worker(Progress& progress, dedupe::Pace& pace, GenerationWatch& watch)
+    : progress_(progress),
+      pace_(pace),
+      watch_(watch),
+      ended_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+Worker::~Worker() {
+  if (working()) stop();
+}
+
+void Worker::begin(std::string target, const Settings& settings) {
+  target_ = std::move(target);
+  settings_ = settings;
+  stop_ = false;
+  thread_ = std::thread([this] {
+    Result result = work();
+    // Closed before the end is told: who waits for the filesystem finds it free.
+    session_ = {};
+    malloc_trim(0);
+    {
+      absl::MutexLock lock(&mutex_);
+      result_ = std::move(result);
+    }
+    eventfd_write(ended_.get(), 1);
+  });
+}
+
+Worker::Result Worker::take() {
+  thread_.join();
+  eventfd_t count = 0;
+  eventfd_read(ended_.get(), &count);
+  absl::MutexLock lock(&mutex_);
+  Result out = *std::move(result_);
+  result_.reset();
+  return out;
+}
+
+bool Worker::ended() const {
+  absl::MutexLock lock(&mutex_);
+  return result_.has_value();
+}
+
+Worker::Result Worker::stop() {
+  stop_ = true;
+  return take();
+}
+
+Worker::View Worker::view() const {
+  absl::MutexLock lock(&mutex_);
+  return view_;
+}
+
+// Another run may have gone on from the state meanwhile: each one counts itself there.
+void Worker::adopt_checkpoint() {
+  const Checkpoint& found = session_.state->checkpoint();
+  if (begun_ && found.totals.runs <= checkpoint_.totals.runs) return;
+  checkpoint_ = found;
+  before_ = difference(found.totals, progress_.counters);
+  if (!begun_) ++before_.runs;
+}
+
+// Grows with all that is worth a checkpoint. A generation without new data is not: to write that
+// down where the state lies on the filesystem itself would make the next one.
+std::uint64_t Worker::happened() const {
+  const auto& counters = progress_.counters;
+  return counters.extents_scanned + counters.bytes_progress + counters.bytes_copied;
+}
+
+void Worker::publish() {
+  absl::MutexLock lock(&mutex_);
+  view_ = {checkpoint_.position, session_.table->usage(), 0, sum(before_, progress_.counters)};
+  view_.table_bytes = view_.table.capacity * sizeof(std::uint64_t) + index::Table::kPageBytes;
+}
+
+absl::Status Worker::write_checkpoint() {
+  saved_ = Clock::now();
+  happened_then_ = happened();
+  never_saved_ = false;
+  checkpoint_.totals = sum(before_, progress_.counters);
+  if (session_.table != nullptr) {
+    if (auto status = session_.table->save(); !status.ok()) return status;
+  }
+  return state_->save(checkpoint_);
+}
+
+absl::Status Worker::save(bool at_once, std::chrono::seconds interval) {
+  if (!state_ || (!never_saved_ && happened() == happened_then_)) return absl::OkStatus();
+  if (!at_once && Clock::now() - saved_ < interval) return absl::OkStatus();
+  return write_checkpoint();
+}
+
+void Worker::advanced() {
+  publish();
+  if (Clock::now() - saved_ < settings_.checkpoint_interval) return;
+  if (auto status = write_checkpoint(); !status.ok()) spdlog::warn("{}", message_of(status));
+}
+
+Worker::Result Worker::work() {
+  const Refusal refusal = open_session(target_, settings_, session_);
+  if (refusal.exit_status != 0) {
+    return {session_.busy ? End::kBusy : End::kRefused, refusal.message, refusal.exit_status};
+  }
+  state_ = session_.state;
+  adopt_checkpoint();
+  btrfs::Filesystem& fs = *session_.filesystem;
+  if (!begun_) {
+    // Once, so that what was written before the start is looked at now: from here on commits are
+    // seen.
+    auto committed = fs.sync();
+    if (!committed.ok()) return {End::kFailed, std::string(message_of(committed.status())), 0};
+    watch_.committed(*committed);
+    saved_ = Clock::now();
+  }
+  begun_ = true;
+  publish();
+  const index::Fingerprinter fingerprinter(fs.info(), settings_.fingerprint);
+  dedupe::Rounds rounds(
+      {fs, fingerprinter, *session_.table, progress_.counters, settings_.engine, stop_, &pace_},
+      checkpoint_.position,
+      {[this] { advanced(); }, [this](std::uint64_t bytes) { progress_.total_bytes += bytes; },
+       [this] { ++progress_.pass; }});
+  Result result = follow(rounds);
+  publish();
+  if (auto status = save(result.end != End::kCaughtUp, settings_.checkpoint_interval);
+      !status.ok()) {
+    result = {End::kFailed, std::string(message_of(status)), 0};
+  }
+  return result;
+}
+
+Worker::Result Worker::follow(dedupe::Rounds& rounds) {
+  for (;;) {
+    const auto committed = watch_.poll();
+    if (!committed || stop_) return {End::kStopped, {}, 0};
+    const auto moved = rounds.follow(*committed);
+    if (moved.ok() && *moved) continue;
+    if (moved.ok()) return {End::kCaughtUp, {}, 0};
+    const auto& status = moved.status();
+    std::string message(message_of(status));
+    if (absl::IsCancelled(status)) return {End::kStopped, std::move(message), 0};
+    if (absl::IsResourceExhausted(status)) return {End::kNoSpace, std::move(message), 0};
+    const bool read_only = errno_of(status) == EROFS;
+    return {read_only ? End::kReadOnly : End::kFailed, std::move(message), 0};
+  }
+}
+
+}  // namespace skep::service
