@@ -56,7 +56,8 @@ class Pages(unittest.TestCase):
 
     def test_there_is_a_page_for_each_subject(self):
         self.assertEqual([page.name for page in PAGES],
-                         ["skep-run.1.scd", "skep-state.5.scd", "skep-table.1.scd", "skep.1.scd"])
+                         ["skep-run.1.scd", "skep-state.5.scd", "skep-table.1.scd", "skep.1.scd",
+                          "skep.conf.5.scd"])
 
     def test_pages_render_without_warnings(self):
         for page in PAGES:
@@ -81,7 +82,7 @@ class Pages(unittest.TestCase):
                 name, number = page.stem.rsplit(".", 1)
                 self.assertTrue(text.startswith(f"{name}({number})\n"))
                 self.assertIn("; SPDX-License-Identifier: MIT\n", text)
-                for other, other_number in re.findall(r"\*(skep[a-z-]*)\*\((\d)\)", text):
+                for other, other_number in re.findall(r"\*(skep[a-z.-]*)\*\((\d)\)", text):
                     self.assertIn(other, own)
                     self.assertTrue((ROOT / "man" / f"{other}.{other_number}.scd").exists(), other)
 

@@ -59,5 +59,23 @@ TEST_CASE("durations are written in the two units that matter") {
   CHECK(format_duration(7500) == "2 h 5 min");
 }
 
+TEST_CASE("durations are read with and without units") {
+  CHECK(parse_duration("0") == std::chrono::seconds(0));
+  for (const char* text : {"90", "90s", "90 s", "90sec", "1min 30s", "1m30s", "1 min 30 s "}) {
+    INFO(text);
+    CHECK(parse_duration(text) == std::chrono::seconds(90));
+  }
+  CHECK(parse_duration("2h") == std::chrono::hours(2));
+  CHECK(parse_duration("1d 1h") == std::chrono::hours(25));
+}
+
+TEST_CASE("what is no duration is not read as one") {
+  for (const char* text : {"", " ", " 1s", "s", "-1s", "1.5h", "1 2", "1x", "1mins", "1h 5 x", "2M",
+                           "99999d", "18446744073709551616", "9223372036854775807d"}) {
+    INFO("'" << text << "'");
+    CHECK_FALSE(parse_duration(text).has_value());
+  }
+}
+
 }  // namespace
 }  // namespace skep::service
