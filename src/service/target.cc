@@ -17,6 +17,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "skep/btrfs/filesystem_uuid.h"
 #include "skep/btrfs/kernel_version.h"
 #include "skep/btrfs/status.h"
 #include "skep/service/exit_status.h"
@@ -93,6 +94,16 @@ Refusal check_mount(const std::string& mount) {
     return refuse(kExitUnsupported, fmt::format("{}: not a btrfs filesystem", mount));
   }
   return {};
+}
+
+MountedFilesystem filesystem_of_mount(const std::string& mount) {
+  if (auto refusal = check_mount(mount); refusal.exit_status != 0) return {refusal, {}};
+  const auto filesystem = btrfs::filesystem_uuid(mount);
+  if (filesystem.ok()) return {{}, *filesystem};
+  const bool denied = errno_of(filesystem.status()) == EACCES;
+  return {
+      refuse(denied ? kExitUnsupported : kExitFailed, std::string(message_of(filesystem.status()))),
+      {}};
 }
 
 bool has_temporary_uuid(const btrfs::Uuid& filesystem) {
