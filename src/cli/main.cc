@@ -10,10 +10,12 @@
 #include <utility>
 #include <vector>
 
+#include "control.h"
 #include "run.h"
 #include "skep/index/table.h"
 #include "skep/service/exit_status.h"
 #include "skep/service/sizes.h"
+#include "status.h"
 #include "table.h"
 
 namespace skep::cli {
@@ -153,6 +155,32 @@ void add_table(CLI::App& app, TableCommand& command) {
   add_table_command(app, command, "check", Action::kCheck, "Look for damage in a table");
 }
 
+// Which instances are meant: of `skep status`, `skep pause` and `skep resume`.
+template <typename Command>
+void add_instances(CLI::App& app, Command& command) {
+  app.add_option("MOUNT|UUID", command.name,
+                 "A mount point, or the filesystem's UUID (default: all instances)");
+  app.add_option("--run-dir", command.run_dir,
+                 "Where an instance, or each, has its status (default: /run/skep)")
+      ->type_name("DIR");
+}
+
+CLI::App* add_status(CLI::App& app, StatusCommand& command) {
+  CLI::App* sub = app.add_subcommand("status", "Show what running instances do");
+  add_instances(*sub, command);
+  sub->add_flag("-w,--watch", command.watch, "Again each second, until Ctrl-C");
+  sub->add_flag("--json", command.json, "As JSON");
+  return sub;
+}
+
+CLI::App* add_control(CLI::App& app, ControlCommand& command, const std::string& name,
+                      ControlCommand::Action action, const std::string& help) {
+  CLI::App* sub = app.add_subcommand(name, help);
+  add_instances(*sub, command);
+  sub->callback([&command, action] { command.action = action; });
+  return sub;
+}
+
 // " table show": the commands that were given, for messages.
 std::string commands_of(const CLI::App& app) {
   const auto given = app.get_subcommands();
@@ -173,6 +201,13 @@ int parse_and_run(int argc, char** argv) {
   TableCommand table_command;
   CLI::App* table_app = app.add_subcommand("table", "Look after a table file");
   add_table(*table_app, table_command);
+  StatusCommand status_command;
+  ControlCommand control_command;
+  const CLI::App* status_app = add_status(app, status_command);
+  const CLI::App* pause_app = add_control(app, control_command, "pause",
+                                          ControlCommand::Action::kPause, "Let instances rest");
+  const CLI::App* resume_app = add_control(app, control_command, "resume",
+                                           ControlCommand::Action::kResume, "Let them go on");
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version
@@ -186,6 +221,8 @@ int parse_and_run(int argc, char** argv) {
     fmt::print(stderr, "skep: table: show, resize or check is required; see 'skep table --help'\n");
     return service::kExitUsage;
   }
+  if (status_app->parsed()) return show_status(status_command);
+  if (pause_app->parsed() || resume_app->parsed()) return control(control_command);
   if (!run_app->parsed()) {
     fmt::print(stderr, "skep: a command is required; see 'skep --help'\n");
     return service::kExitUsage;

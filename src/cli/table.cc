@@ -4,11 +4,9 @@
 #include <fmt/format.h>
 
 #include <cerrno>
-#include <cstdio>
-#include <cstring>
-#include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "output.h"
 #include "skep/btrfs/status.h"
 #include "skep/index/table_file.h"
 #include "skep/service/exit_status.h"
@@ -19,14 +17,10 @@
 namespace skep::cli {
 namespace {
 
+using cli::fail;
 using nlohmann::ordered_json;
 using service::format_size;
 using service::TableLocation;
-
-int fail(int exit_status, std::string_view message) {
-  fmt::print(stderr, "skep: {}\n", message);
-  return exit_status;
-}
 
 int fail(const absl::Status& status, const TableLocation& location) {
   const auto message = message_of(status);
@@ -49,12 +43,6 @@ int fail(const absl::Status& status, const TableLocation& location) {
   return fail(wrong_call ? service::kExitUsage : service::kExitFailed, message);
 }
 
-int print(const std::string& text, int exit_status) {
-  fmt::print("{}", text);
-  if (std::fflush(stdout) == 0) return exit_status;
-  return fail(service::kExitFailed, fmt::format("writing the result: {}", std::strerror(errno)));
-}
-
 // OK when nothing was said of whose table it is.
 absl::Status check_owner(const TableLocation& location, const btrfs::Uuid& filesystem) {
   if (!location.filesystem || *location.filesystem == filesystem) return absl::OkStatus();
@@ -70,17 +58,6 @@ const char* name_of(index::FingerprintKind kind) {
       return "data";
   }
   return "unknown";
-}
-
-std::string age(std::uint64_t since) {
-  constexpr std::uint64_t kMinute = 60, kHour = 60 * kMinute, kDay = 24 * kHour;
-  const auto now = static_cast<std::uint64_t>(time(nullptr));
-  if (since > now) return "in the future";
-  const std::uint64_t seconds = now - since;
-  if (seconds < kMinute) return plural(seconds, "second") + " ago";
-  if (seconds < 2 * kHour) return plural(seconds / kMinute, "minute") + " ago";
-  if (seconds < 2 * kDay) return plural(seconds / kHour, "hour") + " ago";
-  return plural(seconds / kDay, "day") + " ago";
 }
 
 std::string show_text(const std::string& path, const index::TableInfo& info) {

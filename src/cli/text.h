@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Numbers as people read them. Pure functions.
+// Numbers, times and names as people read them. Pure functions, but for the clock.
 #pragma once
 
 #include <cstdint>
@@ -13,5 +13,10 @@ namespace skep::cli {
 std::string grouped(std::uint64_t number);
 // "1 run", "12,345 runs".
 std::string plural(std::uint64_t count, std::string_view noun);
+
+// Of a time in seconds since 1970: "3 minutes ago".
+std::string age(std::uint64_t since);
+// Without what could steer a terminal: file names and messages may hold anything.
+std::string printable(std::string_view text);
 
 }  // namespace skep::cli

@@ -9,7 +9,6 @@
 #include <utility>
 
 #include "skep/btrfs/filesystem_uuid.h"
-#include "skep/btrfs/status.h"
 #include "skep/service/exit_status.h"
 #include "skep/service/state_dir.h"
 #include "target.h"
@@ -29,18 +28,13 @@ TableLocation of_filesystem(const btrfs::Uuid& filesystem, const std::string& st
 }
 
 TableLocation of_mount(const std::string& mount, const std::string& state_dir) {
-  if (auto refusal = check_mount(mount); refusal.exit_status != 0) return {refusal, {}, {}};
-  auto filesystem = btrfs::filesystem_uuid(mount);
-  if (!filesystem.ok()) {
-    const bool denied = errno_of(filesystem.status()) == EACCES;
-    return refuse(denied ? kExitUnsupported : kExitFailed,
-                  std::string(message_of(filesystem.status())));
-  }
-  if (state_dir.empty() && has_temporary_uuid(*filesystem)) {
+  const auto mounted = filesystem_of_mount(mount);
+  if (mounted.refusal.exit_status != 0) return {mounted.refusal, {}, {}};
+  if (state_dir.empty() && has_temporary_uuid(mounted.filesystem)) {
     return refuse(kExitUsage,
                   fmt::format("{}: mounted under a temporary UUID; name its --state-dir", mount));
   }
-  return of_filesystem(*filesystem, state_dir);
+  return of_filesystem(mounted.filesystem, state_dir);
 }
 
 }  // namespace

@@ -97,6 +97,16 @@ Refusal check_mount(const std::string& mount) {
   return {};
 }
 
+MountedFilesystem filesystem_of_mount(const std::string& mount) {
+  if (auto refusal = check_mount(mount); refusal.exit_status != 0) return {refusal, {}};
+  const auto filesystem = btrfs::filesystem_uuid(mount);
+  if (filesystem.ok()) return {{}, *filesystem};
+  const bool denied = errno_of(filesystem.status()) == EACCES;
+  return {
+      refuse(denied ? kExitUnsupported : kExitFailed, std::string(message_of(filesystem.status()))),
+      {}};
+}
+
 bool has_temporary_uuid(const btrfs::Uuid& filesystem) {
   std::ifstream file("/sys/fs/btrfs/" + btrfs::to_string(filesystem) + "/temp_fsid");
   int value = 0;

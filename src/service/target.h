@@ -20,6 +20,13 @@ struct Target {
 // Whether the path is the mount point of a btrfs filesystem.
 Refusal check_mount(const std::string& mount);
 
+// The filesystem that is mounted there. Needs no privilege.
+struct MountedFilesystem {
+  Refusal refusal;
+  btrfs::Uuid filesystem{};
+};
+MountedFilesystem filesystem_of_mount(const std::string& mount);
+
 // A copy of a mounted filesystem's image is mounted under a UUID made for this mount alone.
 bool has_temporary_uuid(const btrfs::Uuid& filesystem);
 

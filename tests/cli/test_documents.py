@@ -56,8 +56,8 @@ class Pages(unittest.TestCase):
 
     def test_there_is_a_page_for_each_subject(self):
         self.assertEqual([page.name for page in PAGES],
-                         ["skep-run.1.scd", "skep-state.5.scd", "skep-table.1.scd", "skep.1.scd",
-                          "skep.conf.5.scd"])
+                         ["skep-pause.1.scd", "skep-run.1.scd", "skep-state.5.scd", "skep-status.1.scd",
+                          "skep-table.1.scd", "skep.1.scd", "skep.conf.5.scd", "skepd.8.scd"])
 
     def test_pages_render_without_warnings(self):
         for page in PAGES:
@@ -110,6 +110,13 @@ class Options(unittest.TestCase):
         self.check("skep-table.1.scd", "# OPTIONS", *(("table", action) for action in
                                                       ("show", "resize", "check")))
 
+    def test_status_has_the_options_that_its_page_describes(self):
+        self.check("skep-status.1.scd", "# OPTIONS", ("status",))
+
+    def test_pause_and_resume_have_the_options_that_their_page_describes(self):
+        for command in ("pause", "resume"):
+            self.check("skep-pause.1.scd", "# OPTIONS", (command,))
+
     def test_skep_has_the_options_that_its_page_describes(self):
         self.check("skep.1.scd", "# OPTIONS", ())
 
@@ -146,6 +153,26 @@ class Names(unittest.TestCase):
         _, counters = names_in_counters_cc()
         explained = terms(section(source("skep-run.1.scd"), "## Counters"))
         self.assertEqual(sorted(counters), sorted(explained))
+
+
+    def test_every_field_of_the_status_is_explained_once(self):
+        code = (ROOT / "src/service/status.cc").read_text(encoding="utf-8")
+        fields, members = {"version", "running"}, re.findall(r'visit\(at \+ "/(\w+)"', code)
+        self.assertEqual(len(members), 6)
+        for pointer in re.findall(r'(?:visit\(|for_each_total\(s.*, )"/([\w/]+)"', code):
+            fields.add(pointer.split("/")[0])
+            members += pointer.split("/")[1:]
+        described = section(source("skep-status.1.scd"), "# JSON")
+        self.assertEqual(sorted(fields), sorted(terms(described)))
+        for name in members:
+            self.assertIn(f"*{name}*", described)
+
+    def test_every_metric_is_explained_once(self):
+        code = (ROOT / "src/service/metrics.cc").read_text(encoding="utf-8")
+        metrics = re.findall(r'(?:head|gauge|counter)\(\s*"(skep_\w+)"', code)
+        self.assertGreater(len(metrics), 20)
+        self.assertEqual(sorted(metrics),
+                         sorted(terms(section(source("skep-status.1.scd"), "# METRICS"))))
 
 
 class Report(SharedFilesystem):

@@ -13,7 +13,7 @@ class Help(Refusals):
     def test_skep_help_names_the_commands_and_options(self):
         answer = call("--help")
         self.assertEqual((answer.status, answer.stderr), (DONE, ""))
-        for word in ("run", "table", "--help", "--version"):
+        for word in ("run", "table", "status", "pause", "resume", "--help", "--version"):
             self.assertIn(word, answer.stdout)
 
     def test_run_help_names_every_option(self):
@@ -25,7 +25,8 @@ class Help(Refusals):
 
     def test_help_fits_a_terminal(self):
         for arguments in (("--help",), ("run", "--help"), ("table", "--help"),
-                          ("table", "show", "--help"), ("table", "resize", "--help")):
+                          ("table", "show", "--help"), ("table", "resize", "--help"),
+                          ("status", "--help"), ("pause", "--help"), ("resume", "--help")):
             for line in call(*arguments).stdout.splitlines():
                 self.assertLessEqual(len(line), 100, line)
 

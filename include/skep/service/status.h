@@ -2,7 +2,9 @@
 //
 // What a running instance tells of itself: /run/skep/UUID/status.json, written whole to a new file
 // and renamed, so a reader sees the old or the new one. man/skep-status.1 documents the schema.
-// Plain values; the functions are thread-compatible.
+// Beside it lies `lock`, which the instance holds as long as it lives (flock(2)): a status whose
+// lock is free was left by one that was killed. Plain values; the functions are thread-compatible,
+// and one thread at a time writes to a directory.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -10,7 +12,10 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <vector>
+#include <string_view>
+
+#include "skep/btrfs/descriptor.h"
+#include "skep/btrfs/types.h"
 
 namespace skep::service {
 
@@ -51,5 +56,35 @@ struct Status {
   std::string last_error;
   std::int64_t last_error_time = 0;
 };
+
+// It waits, or was paused.
+bool is_held(const Status& status);
+
+// As the file holds it: one JSON object and a newline. Numbers that are none become 0.
+std::string status_json(const Status& status);
+// INVALID_ARGUMENT for what is no status, or one of a later version of the format. Fields that are
+// missing keep their defaults, but for filesystem and phase.
+absl::StatusOr<Status> parse_status(std::string_view json);
+
+// /run/skep, with a directory for each filesystem.
+std::string default_run_base();
+// /run/skep/UUID
+std::string default_run_dir(const btrfs::Uuid& filesystem);
+
+// Not flushed: /run is gone after a crash anyway.
+absl::Status write_status(const std::string& run_dir, const Status& status);
+// An errno_status with ENOENT when there is none; INVALID_ARGUMENT when it is damaged.
+absl::StatusOr<Status> read_status(const std::string& run_dir);
+
+// Makes the directory when it is missing. The lock lasts as long as the descriptor lives, and ends
+// with the process however that ends. FAILED_PRECONDITION when another instance holds it, after
+// half a second.
+absl::StatusOr<btrfs::Descriptor> lock_run_dir(const std::string& run_dir);
+// Whether somebody holds the lock. Who may not ask the lock (it is root's, lest others could keep
+// skep from starting) is told whether the process of the status is a skep.
+bool is_running(const std::string& run_dir);
+
+// Whether a process of this number is there and is called skep.
+bool is_skep(std::int64_t pid);
 
 }  // namespace skep::service

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: MIT
+//
+// What instances of skep tell of themselves, for a person and for a program. Pure functions, but
+// for the clock.
+#pragma once
+
+#include <string>
+
+#include "skep/service/instances.h"
+
+namespace skep::cli {
+
+// One instance alone with all its figures, several in a few lines each. `bars`: progress as a bar
+// too, as on a terminal.
+std::string instances_text(const service::Instances& instances, bool bars);
+
+// The object of status.json and `running`: one where one was named, else an array. Followed by a
+// newline; `one_line`: and holding no other.
+std::string instances_json(const service::Instances& instances, bool one_line);
+
+}  // namespace skep::cli
