@@ -6,13 +6,17 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "control.h"
 #include "run.h"
+#include "skep/btrfs/filesystem_uuid.h"
+#include "skep/btrfs/status.h"
 #include "skep/index/table.h"
+#include "skep/service/config.h"
 #include "skep/service/exit_status.h"
 #include "skep/service/sizes.h"
 #include "status.h"
@@ -71,9 +75,10 @@ void add_choice(CLI::App& app, const std::string& name, T& value,
       ->type_name(type);
 }
 
-void add_run(CLI::App& app, RunCommand& command, bool& once) {
+void add_run(CLI::App& app, RunCommand& command) {
   auto& options = command.options.settings;
-  app.add_flag("--once", once, "Make passes until one frees nothing more, then end");
+  app.add_flag("--once", command.once,
+               "Make passes until one frees nothing more, then end (default: stay)");
   add_size(app, "--table-size", options.table_size_bytes, index::Table::kMinBytes,
            index::Table::kMaxBytes,
            "Size of the fingerprint table (default: by the data, 1M to 64M)");
@@ -108,9 +113,16 @@ void add_run(CLI::App& app, RunCommand& command, bool& once) {
   app.add_flag("-v,--verbose", command.verbose,
                "Passes, extents left for a rare reason, and counters too")
       ->excludes(quiet);
+  app.add_option("--run-dir", options.run_dir,
+                 "Where status.json is kept, without --once (default: /run/skep/UUID)")
+      ->type_name("DIR");
+  app.add_option("--config-dir", command.config_dir,
+                 "Where skep.conf and UUID.conf are (default: /etc/skep)")
+      ->type_name("DIR");
+  app.add_flag("--check-config", command.check_config,
+               "Say whether the configuration is right, and end");
   app.add_option("MOUNT|UUID", command.options.target,
-                 "Any mount point of the filesystem, or its UUID")
-      ->required();
+                 "Any mount point of the filesystem, or its UUID");
 }
 
 constexpr char kTableName[] = "MOUNT|UUID|FILE";
@@ -188,57 +200,107 @@ std::string commands_of(const CLI::App& app) {
   return " " + given.front()->get_name() + commands_of(*given.front());
 }
 
+// The command line: what each command was told, and which one was given.
+struct Commands {
+  RunCommand run;
+  TableCommand table;
+  StatusCommand status;
+  ControlCommand control;
+  CLI::App *run_app = nullptr, *table_app = nullptr, *status_app = nullptr, *pause_app = nullptr,
+           *resume_app = nullptr;
+
+  explicit Commands(CLI::App& app) {
+    app.set_version_flag("--version", "skep " SKEP_VERSION);
+    run_app = app.add_subcommand("run", "Deduplicate a mounted filesystem");
+    add_run(*run_app, run);
+    status_app = add_status(app, status);
+    pause_app =
+        add_control(app, control, "pause", ControlCommand::Action::kPause, "Let instances rest");
+    resume_app =
+        add_control(app, control, "resume", ControlCommand::Action::kResume, "Let them go on");
+    table_app = app.add_subcommand("table", "Look after a table file");
+    add_table(*table_app, table);
+  }
+};
+
+int wrong_call(const std::string& message) {
+  fmt::print(stderr, "skep: {}\n", message);
+  return service::kExitUsage;
+}
+
+std::optional<btrfs::Uuid> filesystem_of(const std::string& target) {
+  if (const auto uuid = btrfs::parse_uuid(target)) return uuid;
+  const auto found = target.empty() ? absl::NotFoundError("") : btrfs::filesystem_uuid(target);
+  return found.ok() ? std::optional(*found) : std::nullopt;
+}
+
+// The configuration files, with the command line, which has been parsed before, over them.
+absl::StatusOr<service::Settings> read_settings(int argc, char** argv, const RunCommand& command) {
+  const auto filesystem = filesystem_of(command.options.target);
+  auto settings =
+      service::load_settings(command.config_dir.empty() ? service::kConfigDir : command.config_dir,
+                             filesystem ? &*filesystem : nullptr);
+  if (!settings.ok()) return settings;
+  CLI::App app;
+  Commands commands(app);
+  commands.run.options.settings = *settings;
+  app.parse(argc, argv);
+  const auto& merged = commands.run.options.settings;
+  if (merged.engine.depth == dedupe::Depth::kQuick &&
+      (merged.engine.nodatasum || merged.fingerprint == index::FingerprintKind::kData)) {
+    return absl::InvalidArgumentError(
+        fmt::format("--depth quick reads nothing: not with {}",
+                    merged.engine.nodatasum ? "--nodatasum" : "--fingerprint data"));
+  }
+  return merged;
+}
+
+int check_config(const service::Settings& settings) {
+  std::vector<std::string> names;
+  for (const auto& option : service::changed_options({}, settings)) names.push_back(option.name);
+  fmt::print("the configuration is right; {}\n",
+             names.empty() ? "all as by default"
+                           : fmt::format("not as by default: {}", fmt::join(names, ", ")));
+  return service::kExitDone;
+}
+
+int start_run(int argc, char** argv, RunCommand& command) {
+  if (command.options.target.empty() && !command.check_config) {
+    return wrong_call("MOUNT|UUID is required; see 'skep run --help'");
+  }
+  const auto settings = [argc, argv, &command] { return read_settings(argc, argv, command); };
+  auto merged = settings();
+  if (!merged.ok()) return wrong_call(std::string(message_of(merged.status())));
+  if (command.check_config) return check_config(*merged);
+  command.options.settings = *merged;
+  return run(command, settings);
+}
+
 int parse_and_run(int argc, char** argv) {
   CLI::App app(
       "skep finds blocks that a btrfs filesystem stores more than once, and makes the "
       "files share one copy.",
       "skep");
-  app.set_version_flag("--version", "skep " SKEP_VERSION);
-  RunCommand command;
-  bool once = false;
-  CLI::App* run_app = app.add_subcommand("run", "Deduplicate a mounted filesystem");
-  add_run(*run_app, command, once);
-  TableCommand table_command;
-  CLI::App* table_app = app.add_subcommand("table", "Look after a table file");
-  add_table(*table_app, table_command);
-  StatusCommand status_command;
-  ControlCommand control_command;
-  const CLI::App* status_app = add_status(app, status_command);
-  const CLI::App* pause_app = add_control(app, control_command, "pause",
-                                          ControlCommand::Action::kPause, "Let instances rest");
-  const CLI::App* resume_app = add_control(app, control_command, "resume",
-                                           ControlCommand::Action::kResume, "Let them go on");
+  Commands commands(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& e) {  // --help, --version
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
-    fmt::print(stderr, "skep: {}; see 'skep{} --help'\n", e.what(), commands_of(app));
-    return service::kExitUsage;
+    return wrong_call(fmt::format("{}; see 'skep{} --help'", e.what(), commands_of(app)));
   }
-  if (table_app->parsed()) {
-    if (!table_app->get_subcommands().empty()) return table(table_command);
-    fmt::print(stderr, "skep: table: show, resize or check is required; see 'skep table --help'\n");
-    return service::kExitUsage;
+  if (commands.table_app->parsed()) {
+    if (!commands.table_app->get_subcommands().empty()) return table(commands.table);
+    return wrong_call("table: show, resize or check is required; see 'skep table --help'");
   }
-  if (status_app->parsed()) return show_status(status_command);
-  if (pause_app->parsed() || resume_app->parsed()) return control(control_command);
-  if (!run_app->parsed()) {
-    fmt::print(stderr, "skep: a command is required; see 'skep --help'\n");
-    return service::kExitUsage;
+  if (commands.status_app->parsed()) return show_status(commands.status);
+  if (commands.pause_app->parsed() || commands.resume_app->parsed()) {
+    return control(commands.control);
   }
-  if (!once) {
-    fmt::print(stderr, "skep: run: only --once is there yet; add --once\n");
-    return service::kExitUsage;
+  if (!commands.run_app->parsed()) {
+    return wrong_call("a command is required; see 'skep --help'");
   }
-  const auto& options = command.options.settings;
-  if (options.engine.depth == dedupe::Depth::kQuick &&
-      (options.engine.nodatasum || options.fingerprint == index::FingerprintKind::kData)) {
-    fmt::print(stderr, "skep: --depth quick reads nothing: not with {}\n",
-               options.engine.nodatasum ? "--nodatasum" : "--fingerprint data");
-    return service::kExitUsage;
-  }
-  return run(command);
+  return start_run(argc, argv, commands.run);
 }
 
 }  // namespace

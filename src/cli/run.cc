@@ -3,18 +3,23 @@
 
 #include <fmt/format.h>
 #include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/sinks/systemd_sink.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "progress_line.h"
 #include "skep/btrfs/status.h"
+#include "skep/service/daemon.h"
 #include "skep/service/exit_status.h"
 #include "summary.h"
 
@@ -33,9 +38,16 @@ void install_signal_handlers() {
 }
 
 void set_up_log(const RunCommand& command) {
-  auto logger =
-      std::make_shared<spdlog::logger>("skep", std::make_shared<spdlog::sinks::stderr_sink_mt>());
-  logger->set_pattern("skep: %v");
+  // With levels, as a service; else as a program that somebody looks at.
+  const bool to_journal = std::getenv("JOURNAL_STREAM") != nullptr && isatty(STDERR_FILENO) == 0;
+  spdlog::sink_ptr sink;
+  if (to_journal) {
+    sink = std::make_shared<spdlog::sinks::systemd_sink_mt>("skep");
+  } else {
+    sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
+  }
+  auto logger = std::make_shared<spdlog::logger>("skep", std::move(sink));
+  logger->set_pattern(to_journal ? "%v" : "skep: %v");
   logger->set_level(command.quiet     ? spdlog::level::err
                     : command.verbose ? spdlog::level::debug
                                       : spdlog::level::info);
@@ -44,8 +56,9 @@ void set_up_log(const RunCommand& command) {
 
 }  // namespace
 
-int run(const RunCommand& command) {
-  set_up_log(command);
+namespace {
+
+int run_once(const RunCommand& command) {
   install_signal_handlers();
   service::Progress progress;
   service::RunResult result;
@@ -75,6 +88,21 @@ int run(const RunCommand& command) {
   }
   return result.summary.result == service::Result::kDone ? service::kExitDone
                                                          : service::kExitStopped;
+}
+
+int run_daemon(const RunCommand& command, const ReadSettings& settings) {
+  service::Progress progress;
+  const auto refusal = service::run_daemon(
+      {command.options.target, command.options.settings, settings, SKEP_VERSION}, progress);
+  if (!refusal.message.empty()) spdlog::error("{}", refusal.message);
+  return refusal.exit_status;
+}
+
+}  // namespace
+
+int run(const RunCommand& command, const ReadSettings& settings) {
+  set_up_log(command);
+  return command.once ? run_once(command) : run_daemon(command, settings);
 }
 
 }  // namespace skep::cli

@@ -50,8 +50,8 @@ std::optional<Mount> parse_line(const std::string& line) {
   if (hyphen - fields.begin() < 6 || fields.end() - hyphen < 4 || *(hyphen + 1) != "btrfs") {
     return std::nullopt;
   }
-  return Mount{unescaped(fields[4]), fields[2],
-               has_option(fields[5], "ro"), has_option(*(hyphen + 3), "ro")};
+  return Mount{unescaped(fields[4]), fields[2], has_option(fields[5], "ro"),
+               has_option(*(hyphen + 3), "ro")};
 }
 
 }  // namespace

@@ -48,6 +48,9 @@ json to_json(const Checkpoint& c, const btrfs::Uuid& filesystem) {
                 {"bytes_scanned", c.totals.bytes_scanned},
                 {"bytes_shared", c.totals.bytes_shared},
                 {"bytes_read", c.totals.bytes_read}}}};
+  if (c.today.read != 0 || c.today.written != 0) {
+    out["today"] = {{"day", c.today.day}, {"read", c.today.read}, {"written", c.today.written}};
+  }
   if (c.position.unfinished) {
     out["pass"] = {{"kind", name_of(c.position.kind)},
                    {"after_generation", c.position.window.after},
@@ -76,6 +79,11 @@ Checkpoint from_json(const json& in) {
   c.totals.bytes_scanned = totals.value("bytes_scanned", std::uint64_t{0});
   c.totals.bytes_shared = totals.value("bytes_shared", std::uint64_t{0});
   c.totals.bytes_read = totals.value("bytes_read", std::uint64_t{0});
+  if (auto today = in.find("today"); today != in.end()) {
+    today->at("day").get_to(c.today.day);
+    today->at("read").get_to(c.today.read);
+    today->at("written").get_to(c.today.written);
+  }
   if (auto pass = in.find("pass"); pass != in.end()) {
     c.position.unfinished = true;
     c.position.kind =

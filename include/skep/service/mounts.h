@@ -16,7 +16,7 @@ namespace skep::service {
 
 struct Mount {
   std::string path;
-  std::string device;      // major:minor, the same for all mounts of a filesystem
+  std::string device;                 // major:minor, the same for all mounts of a filesystem
   bool read_only = false;             // this mount
   bool filesystem_read_only = false;  // the filesystem as a whole
 };

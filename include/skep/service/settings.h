@@ -48,7 +48,8 @@ struct Settings {
   bool one_at_a_time = false;  // waits while another instance works
   // Read again on SIGHUP.
   ThrottleSettings throttle;
-  std::uint64_t metadata_reserve_bytes = 256ULL << 20;  // free for metadata; below it skep waits
+  // Kept free for metadata; below it skep waits. 0: a hundredth of the devices, 16 to 256 MiB.
+  std::uint64_t metadata_reserve_bytes = 0;
   std::chrono::seconds checkpoint_interval{120};
   std::string metrics_dir;  // node exporter's textfile directory; empty: no metrics
 };

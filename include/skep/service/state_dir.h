@@ -13,6 +13,7 @@
 #include "skep/btrfs/types.h"
 #include "skep/dedupe/counters.h"
 #include "skep/dedupe/rounds.h"
+#include "skep/service/traffic.h"
 
 namespace skep::service {
 
@@ -33,6 +34,7 @@ Totals difference(const Totals& totals, const dedupe::Counters& counters);
 struct Checkpoint {
   dedupe::Position position;
   Totals totals;
+  DailyUse today;
 };
 
 class StateDir {

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: MIT
+#include "skep/service/daemon.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+#include <sys/mman.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "notify.h"
+#include "reporter.h"
+#include "skep/btrfs/filesystem_uuid.h"
+#include "skep/btrfs/status.h"
+#include "skep/service/config.h"
+#include "skep/service/exit_status.h"
+#include "skep/service/generation_watch.h"
+#include "skep/service/mounts.h"
+#include "skep/service/sizes.h"
+#include "skep/service/throttle.h"
+#include "space_guard.h"
+#include "target.h"
+#include "worker.h"
+
+namespace skep::service {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::milliseconds;
+
+constexpr auto kWorkingTick = milliseconds(1000);
+// While nothing happens sysfs is looked at more and more seldom: 0.1 ms each time.
+constexpr auto kFirstLook = milliseconds(1000), kLastLook = milliseconds(8000);
+// After an error, and twice as long after the next.
+constexpr auto kFirstRetry = std::chrono::seconds(10);
+constexpr auto kLastRetry = std::chrono::seconds(3600);
+constexpr auto kLogFreedEvery = std::chrono::seconds(60);
+
+constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP, SIGUSR1, SIGUSR2};
+
+btrfs::Descriptor take_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int number : kSignals) sigaddset(&set, number);
+  if (sigprocmask(SIG_BLOCK, &set, nullptr) != 0) return {};
+  return btrfs::Descriptor(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
+}
+
+class Daemon {
+ public:
+  Daemon(const DaemonOptions& options, const btrfs::Uuid& filesystem, Progress& progress)
+      : options_(options),
+        settings_(options.settings),
+        filesystem_(filesystem),
+        progress_(progress),
+        throttle_(settings_.throttle, progress.counters),
+        guard_(throttle_, [this]() -> btrfs::Filesystem* { return worker_.filesystem(); }),
+        watch_(filesystem),
+        worker_(progress, guard_, watch_),
+        reporter_(options.version, filesystem, progress),
+        signals_(take_signals()) {
+    guard_.set_reserve(settings_.metadata_reserve_bytes);
+    throttle_.set_on_hold([this] {
+      if (auto* open = worker_.filesystem(); open != nullptr) open->let_go_of_files();
+    });
+  }
+  Refusal run();
+
+ private:
+  void wait(milliseconds timeout);
+  void handle_signals();
+  void reload();
+  void look_at_mounts();
+  void look_at_generation();
+  void begin_work();
+  void conclude(const Worker::Result& result);
+  void hold_until_retry(const Worker::Result& result);
+  void report();
+  void log_freed();
+  milliseconds timeout() const;
+
+  const DaemonOptions& options_;
+  Settings settings_;
+  const btrfs::Uuid filesystem_;
+  Progress& progress_;
+  Throttle throttle_;
+  SpaceGuard guard_;
+  GenerationWatch watch_;
+  Worker worker_;
+  Reporter reporter_;
+  Notifier notifier_;
+  MountWatch mounts_;
+  const btrfs::Descriptor signals_;
+
+  std::optional<Mount> mount_;
+  bool stopping_ = false;
+  Refusal refusal_;
+  std::optional<std::uint64_t> generation_;
+  std::uint64_t caught_up_ = 0;  // the generation that was committed when the last work ended
+  bool anything_left_ = true;
+  milliseconds look_every_ = kFirstLook;
+  std::chrono::seconds retry_after_ = kFirstRetry;
+  Clock::time_point not_before_{};
+  Clock::time_point logged_{};
+  std::uint64_t logged_freed_ = 0;
+};
+
+void Daemon::wait(milliseconds timeout) {
+  struct pollfd fds[] = {
+      {signals_.get(), POLLIN, 0}, {mounts_.fd(), POLLPRI, 0}, {worker_.fd(), POLLIN, 0}};
+  // MountWatch::changed() asks again: a change is told once to each poll().
+  if (poll(fds, std::size(fds), static_cast<int>(timeout.count())) > 0 &&
+      (fds[1].revents & (POLLPRI | POLLERR)) != 0) {
+    mounts_.note_change();
+  }
+}
+
+void Daemon::handle_signals() {
+  struct signalfd_siginfo info {};
+  while (read(signals_.get(), &info, sizeof info) == static_cast<ssize_t>(sizeof info)) {
+    switch (static_cast<int>(info.ssi_signo)) {
+      case SIGHUP:
+        reload();
+        break;
+      case SIGUSR1:
+        throttle_.pause();
+        break;
+      case SIGUSR2:
+        throttle_.resume();
+        break;
+      default:
+        stopping_ = true;
+    }
+  }
+}
+
+void Daemon::reload() {
+  notifier_.reloading();
+  auto fresh = options_.reload ? options_.reload() : absl::StatusOr<Settings>(settings_);
+  if (fresh.ok()) {
+    take_reloadable(*fresh, settings_);
+    throttle_.set(settings_.throttle);
+    guard_.set_reserve(settings_.metadata_reserve_bytes);
+    reporter_.set_metrics_dir(settings_.metrics_dir);
+    spdlog::info("settings read again");
+  } else {
+    spdlog::error("{}; the settings stay as they were", message_of(fresh.status()));
+  }
+  notifier_.ready();
+}
+
+void Daemon::look_at_mounts() {
+  if (!mounts_.changed()) return;
+  const bool was_mounted = mount_.has_value();
+  mount_ = mount_of(filesystem_);
+  if (mount_ && mount_->filesystem_read_only) {
+    throttle_.hold_externally("read_only", fmt::format("{} is mounted read-only", mount_->path));
+  } else {
+    throttle_.release_externally("read_only");
+  }
+  if (mount_.has_value() == was_mounted) return;
+  anything_left_ = true;
+  look_every_ = kFirstLook;
+  // What a session has open would keep the device busy.
+  if (!mount_ && worker_.working()) conclude(worker_.stop());
+  if (!mount_) spdlog::info("{} is not mounted; waiting", btrfs::to_string(filesystem_));
+}
+
+void Daemon::look_at_generation() {
+  const auto seen = watch_.poll();
+  if (seen != generation_) look_every_ = kFirstLook;
+  generation_ = seen;
+  if (seen && *seen > caught_up_) anything_left_ = true;
+}
+
+void Daemon::begin_work() {
+  if (!mount_ || mount_->filesystem_read_only || !anything_left_ || Clock::now() < not_before_)
+    return;
+  anything_left_ = false;
+  worker_.begin(btrfs::to_string(filesystem_), settings_);
+}
+
+void Daemon::conclude(const Worker::Result& result) {
+  caught_up_ = worker_.view().position.done_generation;
+  if (result.end == Worker::End::kCaughtUp) {
+    retry_after_ = kFirstRetry;
+    throttle_.release_externally("other_instance");
+    log_freed();
+    return;
+  }
+  anything_left_ = true;
+  if (result.end != Worker::End::kStopped) hold_until_retry(result);
+}
+
+void Daemon::hold_until_retry(const Worker::Result& result) {
+  const bool busy = result.end == Worker::End::kBusy;
+  if (busy) throttle_.hold_externally("other_instance", result.message);
+  if (!busy && reporter_.note_error(result.message)) spdlog::error("{}", result.message);
+  // What no time will mend: the call, or the machine.
+  if (result.end == Worker::End::kRefused && result.exit_status != kExitFailed) {
+    refusal_ = {result.exit_status, result.message};
+    stopping_ = true;
+  }
+  not_before_ = Clock::now() + (busy ? kFirstRetry : retry_after_);
+  if (!busy) retry_after_ = std::min<std::chrono::seconds>(retry_after_ * 2, kLastRetry);
+}
+
+void Daemon::log_freed() {
+  const std::uint64_t freed = progress_.counters.freed_bytes();
+  if (freed <= logged_freed_ || Clock::now() - logged_ < kLogFreedEvery) return;
+  spdlog::info("freed {} ({} since ever)", format_size(freed - logged_freed_),
+               format_size(worker_.view().totals.bytes_freed));
+  logged_ = Clock::now();
+  logged_freed_ = freed;
+}
+
+void Daemon::report() {
+  Reporter::Facts facts;
+  facts.mount = mount_ ? mount_->path : std::string();
+  facts.working = worker_.working();
+  facts.stopping = stopping_;
+  facts.hold = throttle_.hold();
+  facts.view = worker_.view();
+  facts.generation = generation_.value_or(0);
+  notifier_.status(reporter_.report(facts));
+  const auto& counters = progress_.counters;
+  const bool may_hang = worker_.working() && facts.hold.word.empty();
+  notifier_.alive(counters.pages_scanned + counters.bytes_progress + counters.share_calls +
+                      counters.bytes_read_asked + counters.fingerprints + 1,
+                  may_hang);
+}
+
+milliseconds Daemon::timeout() const {
+  if (worker_.working()) return kWorkingTick;
+  if (!mount_) return milliseconds(-1);
+  return look_every_;
+}
+
+Refusal Daemon::run() {
+  if (auto refusal = reporter_.open(settings_.run_dir, settings_.metrics_dir);
+      refusal.exit_status != 0) {
+    return refusal;
+  }
+  if (settings_.lock_memory && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0) {
+    return {kExitFailed, "mlockall: not permitted; raise LimitMEMLOCK, or do not ask for it"};
+  }
+  notifier_.ready();
+  look_at_mounts();
+  if (!mount_) spdlog::info("{} is not mounted; waiting", btrfs::to_string(filesystem_));
+  while (!stopping_) {
+    if (!worker_.working() && mount_) {
+      look_at_generation();
+      begin_work();
+    }
+    report();
+    const bool idle = !worker_.working();
+    wait(timeout());
+    handle_signals();
+    look_at_mounts();
+    if (worker_.working() && worker_.ended()) conclude(worker_.take());
+    if (idle) {
+      look_every_ = std::min(look_every_ + look_every_ / 2, milliseconds(kLastLook));
+      if (auto status = worker_.save(false, settings_.checkpoint_interval); !status.ok()) {
+        if (reporter_.note_error(std::string(message_of(status)))) {
+          spdlog::error("{}", message_of(status));
+        }
+      }
+    }
+  }
+  notifier_.stopping();
+  report();
+  if (worker_.working()) worker_.stop();
+  if (auto status = worker_.save(true, {}); !status.ok()) {
+    refusal_ = {kExitFailed, std::string(message_of(status))};
+  }
+  reporter_.close();
+  return refusal_;
+}
+
+}  // namespace
+
+Refusal run_daemon(const DaemonOptions& options, Progress& progress) {
+  auto filesystem = btrfs::parse_uuid(options.target);
+  if (!filesystem) {
+    if (auto refusal = check_mount(options.target); refusal.exit_status != 0) return refusal;
+    auto found = btrfs::filesystem_uuid(options.target);
+    if (!found.ok()) return {kExitFailed, std::string(message_of(found.status()))};
+    filesystem = *found;
+  }
+  return Daemon(options, *filesystem, progress).run();
+}
+
+}  // namespace skep::service
