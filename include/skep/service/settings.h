@@ -32,8 +32,8 @@ struct ThrottleSettings {
   std::uint64_t write_bytes_per_second = 0;
   std::uint64_t read_bytes_per_day = 0;
   std::uint64_t write_bytes_per_day = 0;
-  double load_average = 0;   // of one minute; above it skep waits
-  std::vector<Hours> hours;  // skep works in them only
+  double load_average = 0;     // of one minute; above it skep waits
+  std::vector<Hours> hours{};  // skep works in them only
   bool ac_power_only = false;
 };
 

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: MIT
+#include "skep/service/pressure.h"
+
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <map>
+
+#include "skep/service/pressure_rest.h"
+
+namespace skep::service {
+namespace {
+
+using namespace std::chrono_literals;
+
+TEST_CASE("the total of all tasks that stalled is read", "[throttle]") {
+  CHECK(parse_stall_total("some avg10=0.00 avg60=0.04 avg300=0.06 total=392898135\n"
+                          "full avg10=0.00 avg60=0.00 avg300=0.00 total=134234686\n") ==
+        392898135us);
+  CHECK(parse_stall_total("full total=1\nsome total=2") == 2us);
+}
+
+TEST_CASE("what has no total is no pressure", "[throttle]") {
+  for (const char* text : {"", "some", "some total=", "some total=x", "full total=5\n",
+                           "some avg10=0.00\nfull total=5\n", "something total=5"}) {
+    INFO("'" << text << "'");
+    CHECK_FALSE(parse_stall_total(text).has_value());
+  }
+}
+
+TEST_CASE("a look tells what part of its time was stalled", "[throttle]") {
+  std::map<Resource, std::string> files = {{Resource::kIo, "some total=1000"},
+                                           {Resource::kCpu, "some total=1000"}};
+  const PressureLook::Reader read = [&](Resource resource) { return files[resource]; };
+  const PressureLook::TimePoint begin(1h);
+  const PressureLook look(read, begin);
+  files[Resource::kIo] = "some total=6000";
+  files[Resource::kCpu] = "some total=99000";     // more than the time that went by
+  files[Resource::kMemory] = "some total=99000";  // was not there before
+  const auto percent = look.percent(begin + 20ms);
+  CHECK(percent[index_of(Resource::kIo)] == Approx(25));
+  CHECK(percent[index_of(Resource::kCpu)] == 100);
+  CHECK(percent[index_of(Resource::kMemory)] == 0);
+  CHECK(look.percent(begin)[0] == 0);
+}
+
+TEST_CASE("after long batches rests may grow beyond the usual ones", "[throttle]") {
+  PressureRest rest;
+  for (int i = 0; i < 20; ++i) rest.worked(200ms), rest.looked(true);
+  CHECK(rest.due() == 25s);
+  for (int i = 0; i < 20; ++i) rest.worked(10s), rest.looked(true);
+  CHECK(rest.due() == 60s);
+  rest.worked(40ms);
+  CHECK(rest.due() == 5s);
+}
+
+}  // namespace
+}  // namespace skep::service
