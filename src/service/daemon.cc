@@ -54,6 +54,15 @@ btrfs::Descriptor take_signals() {
   return btrfs::Descriptor(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
+// What an earlier process of today has read and written; what is wrong with the state is told once there
+// is work.
+DailyUse used_today(const Settings& settings, const btrfs::Uuid& filesystem) {
+  const auto state = StateDir::open(
+      settings.state_dir.empty() ? StateDir::default_path(filesystem) : settings.state_dir,
+      filesystem);
+  return state.ok() ? state->checkpoint().today : DailyUse{};
+}
+
 class Daemon {
  public:
   Daemon(const DaemonOptions& options, const btrfs::Uuid& filesystem, Progress& progress)
@@ -61,10 +70,10 @@ class Daemon {
         settings_(options.settings),
         filesystem_(filesystem),
         progress_(progress),
-        throttle_(settings_.throttle, progress.counters),
+        throttle_(settings_.throttle, progress.counters, used_today(settings_, filesystem)),
         guard_(throttle_, [this]() -> btrfs::Filesystem* { return worker_.filesystem(); }),
         watch_(filesystem),
-        worker_(progress, guard_, watch_),
+        worker_(progress, guard_, watch_, [this] { return throttle_.daily_use(); }),
         reporter_(options.version, filesystem, progress),
         signals_(take_signals()) {
     guard_.set_reserve(settings_.metadata_reserve_bytes);

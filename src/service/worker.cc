@@ -13,10 +13,12 @@
 
 namespace skep::service {
 
-Worker::Worker(Progress& progress, dedupe::Pace& pace, GenerationWatch& watch)
+Worker::Worker(Progress& progress, dedupe::Pace& pace, GenerationWatch& watch,
+               std::function<DailyUse()> today)
     : progress_(progress),
       pace_(pace),
       watch_(watch),
+      today_(std::move(today)),
       ended_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
 
 Worker::~Worker() {
@@ -92,6 +94,7 @@ absl::Status Worker::write_checkpoint() {
   happened_then_ = happened();
   never_saved_ = false;
   checkpoint_.totals = sum(before_, progress_.counters);
+  checkpoint_.today = today_();
   if (session_.table != nullptr) {
     if (auto status = session_.table->save(); !status.ok()) return status;
   }

@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 #include <thread>
@@ -35,7 +36,8 @@ class Worker {
     int exit_status = 0;  // of a refusal
   };
   // All borrowed, for the worker's life. `watch` is the worker's while a piece of work goes on.
-  Worker(Progress& progress, dedupe::Pace& pace, GenerationWatch& watch);
+  Worker(Progress& progress, dedupe::Pace& pace, GenerationWatch& watch,
+         std::function<DailyUse()> today);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -77,6 +79,7 @@ class Worker {
   Progress& progress_;
   dedupe::Pace& pace_;
   GenerationWatch& watch_;
+  const std::function<DailyUse()> today_;  // what was read and written of it
   std::string target_;
   Settings settings_;
   Session session_;
