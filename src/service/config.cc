@@ -201,29 +201,49 @@ std::string_view line_of(std::string_view text, std::uint32_t number) {
   return text.substr(0, text.find('\n'));
 }
 
-// What most syntax errors are: "size = 64M", "depth = quick".
-std::string suggest_quotes(std::string_view line) {
+std::string_view trimmed(std::string_view text) {
+  const std::size_t begin = text.find_first_not_of(" \t\r");
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(" \t\r") + 1 - begin);
+}
+
+bool is_toml(const std::string& text) {
+  try {
+    return toml::parse(text).contains("value");
+  } catch (const toml::parse_error&) {
+    return false;
+  }
+}
+
+// Most syntax errors are values without quotes, "size = 64M", or such as no quotes would help, "=
+// yes".
+std::string suggest_value(std::string_view line) {
   const std::size_t equals = line.find('=');
   if (equals == std::string_view::npos) return "";
+  const std::string_view key = trimmed(line.substr(0, equals));
   line.remove_prefix(equals + 1);
-  line = line.substr(0, line.find('#'));
-  const std::size_t begin = line.find_first_not_of(" \t"), end = line.find_last_not_of(" \t\r");
-  if (begin == std::string_view::npos) return "";
-  const std::string_view value = line.substr(begin, end + 1 - begin);
-  if (value.find_first_of("\"'[]{}") != std::string_view::npos) return "";
-  return fmt::format("; write it in quotes: \"{}\"", value);
+  const std::string value(trimmed(line.substr(0, line.find('#'))));
+  if (value.empty() || value.find_first_of("\"'[]{}") != std::string::npos) return "";
+  if (is_toml("value = " + value)) return "";  // it is something else
+  const auto& table = option_table();
+  const auto row = std::find_if(table.begin(), table.end(), [key](const OptionRow& r) {
+    return r.key() == key || r.option.name == key;
+  });
+  Settings ignored;
+  const auto status =
+      row == table.end() ? absl::OkStatus() : row->set(toml::value<std::string>(value), ignored);
+  return status.ok() ? fmt::format("; write it in quotes: \"{}\"", value)
+                     : fmt::format("; {}", message_of(status));
 }
 
 absl::Status syntax_error(const std::string& path, std::string_view text,
                           const toml::parse_error& error) {
   const std::uint32_t line = error.source().begin.line;
   return error_at(path, line,
-                  fmt::format("{}{}", error.description(), suggest_quotes(line_of(text, line))));
+                  fmt::format("{}{}", error.description(), suggest_value(line_of(text, line))));
 }
 
-}  // namespace
-
-absl::Status load_config(const std::string& path, Settings& settings) {
+absl::Status read_over(const std::string& path, Settings& settings) {
   const auto text = read_file(path);
   if (!text.ok()) return text.status();
   try {
@@ -234,8 +254,16 @@ absl::Status load_config(const std::string& path, Settings& settings) {
     return status;
   } catch (const toml::parse_error& e) {
     return syntax_error(path, *text, e);
+  }
+}
+
+}  // namespace
+
+absl::Status load_config(const std::string& path, Settings& settings) {
+  try {
+    return read_over(path, settings);
   } catch (const std::exception& e) {  // memory is out
-    return absl::ResourceExhaustedError(fmt::format("{}: {}", path, e.what()));
+    return absl::ResourceExhaustedError(path + ": " + e.what());
   }
 }
 

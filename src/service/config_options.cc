@@ -33,8 +33,9 @@ OptionRow row(std::string name, ValueKind<T> kind, Applies applies, Field field,
                 applies == Applies::kOnReload};
   out.set = [field, read = std::move(kind.read)](const toml::node& node, Settings& settings) {
     auto value = read(node);
-    if (value.ok()) field(settings) = *std::move(value);
-    return value.status();
+    if (!value.ok()) return value.status();
+    field(settings) = *std::move(value);
+    return absl::OkStatus();
   };
   out.equal = [field](const Settings& a, const Settings& b) { return field(a) == field(b); };
   out.copy = [field](const Settings& from, Settings& to) { field(to) = field(from); };

@@ -306,10 +306,24 @@ TEST_CASE("syntax errors are said in one line, with the quotes that lack", "[con
   CHECK_THAT(refusal("[throttle]\nhours = 22:00-06:00\n"),
              Catch::StartsWith("skep.conf:2: ") &&
                  Catch::EndsWith("; write it in quotes: \"22:00-06:00\""));
+  CHECK_THAT(
+      refusal("[limits]\ncolour = blue\n"),
+      Catch::StartsWith("skep.conf:2: ") && Catch::EndsWith("; write it in quotes: \"blue\""));
   CHECK_THAT(refusal("[table\n"), Catch::StartsWith("skep.conf:1: "));
   CHECK_THAT(refusal("[throttle]\nhours = [\n'22:00-06:00'\n"), Catch::StartsWith("skep.conf:"));
   CHECK_THAT(refusal("[match]\nthreads = 1\nthreads = 2\n"), Catch::StartsWith("skep.conf:3: "));
   CHECK_THAT(refusal("[match]\n\n\xff\xfe\n"), Catch::StartsWith("skep.conf:"));
+}
+
+TEST_CASE("syntax errors that quotes do not mend are said with what does", "[config]") {
+  CHECK_THAT(refusal("[throttle]\nac_power_only = yes\n"),
+             Catch::EndsWith("; 'yes' is no boolean; write true or false, without quotes"));
+  CHECK_THAT(refusal("throttle.io_pressure = 10%\n"),
+             Catch::EndsWith("; '10%' is no number; write one such as 1.5, without quotes"));
+  CHECK_THAT(refusal("[table]\nsize = 12Q\n"),
+             Catch::EndsWith("; '12Q' is no size; write 64K, 1G"));
+  CHECK_THAT(refusal("[match]\nthreads = 1\nthreads = 2\n"),
+             Catch::StartsWith("skep.conf:3: ") && !Catch::Contains("; "));
 }
 
 TEST_CASE("quick contradicts what has to be read", "[config]") {
