@@ -54,13 +54,18 @@ btrfs::Descriptor take_signals() {
   return btrfs::Descriptor(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
-// What an earlier process of today has read and written; what is wrong with the state is told once there
-// is work.
+// What an earlier process of today has read and written; what is wrong with the state is told once
+// there is work.
 DailyUse used_today(const Settings& settings, const btrfs::Uuid& filesystem) {
   const auto state = StateDir::open(
       settings.state_dir.empty() ? StateDir::default_path(filesystem) : settings.state_dir,
       filesystem);
-  return state.ok() ? state->checkpoint().today : DailyUse{};
+  if (!state.ok()) return {};
+  if (!state->set_aside_reason().empty()) {
+    spdlog::warn("{}/state.json: {}; set aside as state.json.old, beginning anew", state->path(),
+                 state->set_aside_reason());
+  }
+  return state->checkpoint().today;
 }
 
 class Daemon {

@@ -36,7 +36,7 @@ Refusal Reporter::open(const std::string& run_dir, const std::string& metrics_di
   metrics_dir_ = metrics_dir;
   auto lock = lock_run_dir(run_dir_);
   if (!lock.ok()) {
-    const bool taken = absl::IsUnavailable(lock.status());
+    const bool taken = absl::IsFailedPrecondition(lock.status());
     return {kExitFailed,
             taken ? fmt::format("{}: an instance for this filesystem runs already", run_dir_)
                   : std::string(message_of(lock.status()))};
@@ -90,8 +90,10 @@ void Reporter::describe_totals(const Worker::View& view) {
   since_start.freed = counters.freed_bytes();
   since_start.copied = counters.bytes_copied;
   since_start.read = counters.bytes_read_asked;
+  // Freed is less what was copied, which comes first: metrics that fall look like a restart.
+  const std::uint64_t freed = std::max(status_.since_ever.freed, view.totals.bytes_freed);
   status_.since_ever = {view.totals.extents_scanned, view.totals.bytes_scanned,
-                        view.totals.bytes_shared,    view.totals.bytes_freed,
+                        view.totals.bytes_shared,    freed,
                         view.totals.bytes_copied,    view.totals.bytes_read};
   status_.done_generation = view.position.done_generation;
   status_.deep_generation = view.position.deep_generation;
@@ -159,6 +161,9 @@ std::string Reporter::report(const Facts& facts) {
   return line();
 }
 
-void Reporter::close() { lock_ = {}; }
+void Reporter::close() {
+  unlink((run_dir_ + "/status.json").c_str());
+  lock_ = {};
+}
 
 }  // namespace skep::service
