@@ -27,12 +27,11 @@ constexpr int kBarCells = 30;
 using Words = std::pair<std::string_view, std::string_view>;
 
 constexpr Words kPhases[] = {
-    {"starting", "starting"},       {"idle", "idle: everything is looked at"},
-    {"working", "working"},         {"held", "waiting"},
-    {"unmounted", "not mounted"},   {"stopping", "stopping"},
-    {"failed", "failed; see below"}};
+    {"starting", "starting"},     {"idle", "idle: everything is looked at"},
+    {"working", "working"},       {"held", "waiting"},
+    {"unmounted", "not mounted"}, {"stopping", "stopping"}};
 constexpr Words kPasses[] = {{"quick", "by checksums"},
-                             {"contents", "learning what compressed data holds"},
+                             {"content_scan", "learning what compressed data holds"},
                              {"deep_plain", "deep, plain data"},
                              {"deep_read", "deep, data that has to be read"}};
 constexpr Words kHolds[] = {{"paused", "paused; 'skep resume' lets it go on"},

@@ -14,6 +14,7 @@
 #include <cstring>
 #include <thread>
 
+#include "skep/btrfs/owner.h"
 #include "skep/btrfs/status.h"
 
 namespace skep::index {
@@ -97,6 +98,7 @@ absl::StatusOr<TableMap> TableMap::create(const std::string& path, const TableHe
   btrfs::Descriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!fd) return errno_status(errno, "open", path);
   if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return in_use(path);
+  btrfs::give_to_owner_of_folder(fd.get(), path);
   // On btrfs: no copy-on-write, so that writing to the map can never run out of space (SIGBUS),
   // and the table neither fragments nor becomes work for skep. Elsewhere it is refused; no harm.
   int flags = FS_NOCOW_FL;

@@ -38,6 +38,8 @@ using std::chrono::milliseconds;
 
 constexpr auto kWorkingTick = milliseconds(1000);
 // While nothing happens sysfs is looked at more and more seldom: 0.1 ms each time.
+// The mount table tells by itself when to go on; but the watchdog has to be fed.
+constexpr auto kUnmountedTick = milliseconds(60'000);
 constexpr auto kFirstLook = milliseconds(1000), kLastLook = milliseconds(8000);
 // After an error, and twice as long after the next.
 constexpr auto kFirstRetry = std::chrono::seconds(10);
@@ -57,9 +59,11 @@ btrfs::Descriptor take_signals() {
 // What an earlier process of today has read and written; what is wrong with the state is told once
 // there is work.
 DailyUse used_today(const Settings& settings, const btrfs::Uuid& filesystem) {
-  const auto state = StateDir::open(
-      settings.state_dir.empty() ? StateDir::default_path(filesystem) : settings.state_dir,
-      filesystem);
+  const std::string path =
+      settings.state_dir.empty() ? StateDir::default_path(filesystem) : settings.state_dir;
+  // Not to be made here: it may lie on the filesystem, which need not be mounted.
+  if (access(path.c_str(), F_OK) != 0) return {};
+  const auto state = StateDir::open(path, filesystem);
   if (!state.ok()) return {};
   if (!state->set_aside_reason().empty()) {
     spdlog::warn("{}/state.json: {}; set aside as state.json.old, beginning anew", state->path(),
@@ -181,6 +185,7 @@ void Daemon::look_at_mounts() {
     throttle_.release_externally("read_only");
   }
   if (mount_.has_value() == was_mounted) return;
+  watch_ = GenerationWatch(filesystem_);  // mounted again, the kernel counts anew
   anything_left_ = true;
   look_every_ = kFirstLook;
   // What a session has open would keep the device busy.
@@ -192,13 +197,14 @@ void Daemon::look_at_generation() {
   const auto seen = watch_.poll();
   if (seen != generation_) look_every_ = kFirstLook;
   generation_ = seen;
-  if (seen && *seen > caught_up_) anything_left_ = true;
+  if (seen && (*seen > caught_up_ || watch_.wants_sync())) anything_left_ = true;
 }
 
 void Daemon::begin_work() {
   if (!mount_ || mount_->filesystem_read_only || !anything_left_ || Clock::now() < not_before_)
     return;
   anything_left_ = false;
+  throttle_.release_externally("other_instance");
   worker_.begin(btrfs::to_string(filesystem_), settings_);
 }
 
@@ -206,7 +212,6 @@ void Daemon::conclude(const Worker::Result& result) {
   caught_up_ = worker_.view().position.done_generation;
   if (result.end == Worker::End::kCaughtUp) {
     retry_after_ = kFirstRetry;
-    throttle_.release_externally("other_instance");
     log_freed();
     return;
   }
@@ -218,8 +223,9 @@ void Daemon::hold_until_retry(const Worker::Result& result) {
   const bool busy = result.end == Worker::End::kBusy;
   if (busy) throttle_.hold_externally("other_instance", result.message);
   if (!busy && reporter_.note_error(result.message)) spdlog::error("{}", result.message);
-  // What no time will mend: the call, or the machine.
-  if (result.end == Worker::End::kRefused && result.exit_status != kExitFailed) {
+  // What no time will mend: the call, or the machine. It may have been unmounted just now.
+  if (result.end == Worker::End::kRefused && result.exit_status != kExitFailed &&
+      mount_of(filesystem_)) {
     refusal_ = {result.exit_status, result.message};
     stopping_ = true;
   }
@@ -254,7 +260,7 @@ void Daemon::report() {
 
 milliseconds Daemon::timeout() const {
   if (worker_.working()) return kWorkingTick;
-  if (!mount_) return milliseconds(-1);
+  if (!mount_) return kUnmountedTick;
   return look_every_;
 }
 

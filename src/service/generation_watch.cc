@@ -5,12 +5,19 @@
 #include <fstream>
 
 namespace skep::service {
+namespace {
+// Longer than the commit interval of 30 s; who has set a longer one has a newer kernel, or waits.
+constexpr std::chrono::seconds kSurelyCommitted{60};
+constexpr std::chrono::seconds kStandsStill{3};
+// A commit is counted some moments after those who wait for it are woken.
+constexpr std::chrono::milliseconds kSurelyCounted{500};
+}  // namespace
 
 GenerationWatch::GenerationWatch(const btrfs::Uuid& filesystem, const std::string& sysfs)
     : folder_(sysfs + "/" + btrfs::to_string(filesystem)) {}
 
-// Empty when the kernel does not tell, or while a commit is under way, whose end may be counted
-// only after the next transaction has begun.
+// Empty when the kernel does not tell, or while a commit is under way, which is counted only after
+// the next transaction may have begun.
 std::optional<std::uint64_t> GenerationWatch::commits() const {
   std::ifstream file(folder_ + "/commit_stats");
   std::optional<std::uint64_t> count;
@@ -23,6 +30,29 @@ std::optional<std::uint64_t> GenerationWatch::commits() const {
   return under_way ? std::nullopt : count;
 }
 
+void GenerationWatch::bound_offset(std::uint64_t generation, std::uint64_t count,
+                                   Clock::time_point now) {
+  const auto offset = static_cast<std::int64_t>(generation - count);
+  least_ = std::max(least_, offset - 1);
+  most_ = std::min(most_, offset);
+  if (waited_for_ != 0 && now - waited_at_ >= kSurelyCounted) {
+    least_ = std::max(least_, static_cast<std::int64_t>(waited_for_ - count));
+    waited_for_ = 0;
+  }
+  least_ = std::min(least_, most_);
+}
+
+bool GenerationWatch::wants_sync(Clock::time_point now) const {
+  const bool counts = most_ != std::numeric_limits<std::int64_t>::max();
+  return counts && least_ < most_ && committed_ < seen_ && now - since_ >= kStandsStill;
+}
+
+void GenerationWatch::committed(std::uint64_t generation, Clock::time_point now) {
+  committed_ = std::max(committed_, generation);
+  waited_for_ = generation;
+  waited_at_ = now;
+}
+
 std::optional<std::uint64_t> GenerationWatch::poll(Clock::time_point now) {
   // The count first: what is counted was begun before the generation is read.
   const auto count = commits();
@@ -31,14 +61,15 @@ std::optional<std::uint64_t> GenerationWatch::poll(Clock::time_point now) {
   if (!(file >> generation)) return std::nullopt;
   if (generation != seen_) {
     seen_ = generation;
-    commits_then_ = count;
     since_ = now;
-    committed_ = std::max(committed_, generation - std::min<std::uint64_t>(generation, 1));
-  } else if (!commits_then_ && count) {
-    commits_then_ = count;
   }
-  const bool counted = count && commits_then_ && *count > *commits_then_;
-  if (counted || now - since_ >= kSurelyCommitted) committed_ = std::max(committed_, generation);
+  if (generation > 0) committed_ = std::max(committed_, generation - 1);
+  if (count) {
+    bound_offset(generation, *count, now);
+    const auto counted = static_cast<std::uint64_t>(static_cast<std::int64_t>(*count) + least_);
+    committed_ = std::max(committed_, std::min(counted, generation));
+  }
+  if (now - since_ >= kSurelyCommitted) committed_ = std::max(committed_, generation);
   return committed_;
 }
 

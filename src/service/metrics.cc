@@ -11,8 +11,8 @@ namespace skep::service {
 namespace {
 
 // As status.h lists them.
-constexpr std::string_view kPhases[] = {"starting",  "idle",     "working", "held",
-                                        "unmounted", "stopping", "failed"};
+constexpr std::string_view kPhases[] = {"starting", "idle",      "working",
+                                        "held",     "unmounted", "stopping"};
 
 std::string escaped(std::string_view value) {
   std::string out;

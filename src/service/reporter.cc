@@ -42,6 +42,7 @@ Refusal Reporter::open(const std::string& run_dir, const std::string& metrics_di
                   : std::string(message_of(lock.status()))};
   }
   lock_ = *std::move(lock);
+  write();
   return {};
 }
 
@@ -120,22 +121,24 @@ void Reporter::measure_rates() {
 
 void Reporter::write() {
   const std::string now = status_json(status_);
-  if (now == written_) return;
   Status dated = status_;
   dated.written = std::time(nullptr);
-  auto status = write_status(run_dir_, dated);
-  const bool metrics_due = Clock::now() - metrics_written_ >= kMetricsEvery;
-  if (!metrics_dir_.empty() && metrics_due) {
+  absl::Status status;
+  if (now != written_) status = write_status(run_dir_, dated);
+  if (status.ok()) written_ = now;
+  const bool due = Clock::now() - metrics_written_ >= kMetricsEvery && now != in_metrics_;
+  if (!metrics_dir_.empty() && due) {
     metrics_written_ = Clock::now();
+    in_metrics_ = now;
     status.Update(write_metrics(metrics_dir_, dated));
   }
-  if (status.ok()) written_ = now;
   if (!status.ok() && !std::exchange(told_, true)) spdlog::warn("{}", message_of(status));
 }
 
 std::string Reporter::line() const {
   const auto freed =
       fmt::format("{} freed since the start", format_size(status_.since_start.freed));
+  if (status_.phase == "stopping") return "Stopping";
   if (status_.phase == "unmounted") return "Not mounted; waiting";
   if (status_.phase == "held") return fmt::format("Waiting: {}; {}", status_.hold_text, freed);
   if (status_.phase != "working") return fmt::format("Nothing to do; {}", freed);

@@ -53,8 +53,9 @@ class Reporter {
   std::string run_dir_, metrics_dir_;
   btrfs::Descriptor lock_;
   Status status_;
-  std::string written_;  // the status written last, but for its time
-  bool told_ = false;    // that writing fails
+  // What was written last, but for its time.
+  std::string written_, in_metrics_;
+  bool told_ = false;  // that writing fails
 
   bool was_working_ = false;
   std::uint64_t work_begin_ = 0;  // counters when the present work began

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "skep/btrfs/descriptor.h"
+#include "skep/btrfs/owner.h"
 #include "skep/btrfs/status.h"
 
 namespace skep::service {
@@ -99,6 +100,7 @@ Checkpoint from_json(const json& in) {
 absl::Status write_durably(const std::string& path, std::string_view text) {
   btrfs::Descriptor fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!fd) return errno_status(errno, "open", path);
+  btrfs::give_to_owner_of_folder(fd.get(), path);
   while (!text.empty()) {
     const ssize_t n = write(fd.get(), text.data(), text.size());
     if (n < 0 && errno == EINTR) continue;

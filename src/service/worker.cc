@@ -4,6 +4,7 @@
 #include <malloc.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <utility>
@@ -104,6 +105,8 @@ absl::Status Worker::write_checkpoint() {
 absl::Status Worker::save(bool at_once, std::chrono::seconds interval) {
   if (!state_ || (!never_saved_ && happened() == happened_then_)) return absl::OkStatus();
   if (!at_once && Clock::now() - saved_ < interval) return absl::OkStatus();
+  // It lay on the filesystem, which is not mounted now: what happened is looked at again.
+  if (access(state_->path().c_str(), F_OK) != 0) return absl::OkStatus();
   return write_checkpoint();
 }
 
@@ -121,13 +124,12 @@ Worker::Result Worker::work() {
   state_ = session_.state;
   adopt_checkpoint();
   btrfs::Filesystem& fs = *session_.filesystem;
-  if (!begun_) {
-    // Once, so that what was written before the start is looked at now: from here on commits are
-    // seen.
+  if (!begun_ || watch_.wants_sync()) {
+    // At the start, so that what was written before the start is looked at now: from here on
+    // commits are seen.
     auto committed = fs.sync();
     if (!committed.ok()) return {End::kFailed, std::string(message_of(committed.status())), 0};
     watch_.committed(*committed);
-    saved_ = Clock::now();
   }
   begun_ = true;
   publish();

@@ -4,14 +4,18 @@
 // filesystem, which would be in the way of umount(8), and without committing anything.
 //
 // /sys/fs/btrfs/UUID/generation names the transaction that runs, or, while none does, the last one.
-// All before it are committed. It is itself once the count of commits (commit_stats, since
-// Linux 6.1) has risen after it was seen. On older kernels it is taken for committed when nothing
-// has followed for longer than the commit interval. Thread-compatible.
+// All before it are committed. Whether it is itself, the count of commits tells (commit_stats,
+// since Linux 6.1): transactions are numbered one by one and each is counted once, so the last one
+// that is committed is the count plus an offset that never changes while the filesystem is mounted.
+// Each look bounds the offset: a running transaction is one above it, a last one equals it. Where
+// looks alone do not tell, one sync does, once. On older kernels a generation is taken for
+// committed when nothing has followed it for longer than the commit interval. Good for as long as
+// the filesystem stays mounted. Thread-compatible.
 #pragma once
 
-#include <algorithm>
 #include <chrono>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -27,19 +31,25 @@ class GenerationWatch {
 
   // The newest generation that is known to be committed; empty when the filesystem is not mounted.
   std::optional<std::uint64_t> poll(Clock::time_point now = Clock::now());
+  // True when the last generation has stood still for a while, and looking does not tell whether it
+  // is committed: a sync, which then commits nothing if it is, would tell this and all later ones.
+  bool wants_sync(Clock::time_point now = Clock::now()) const;
   // Somebody has waited for the commit of this one.
-  void committed(std::uint64_t generation) { committed_ = std::max(committed_, generation); }
+  void committed(std::uint64_t generation, Clock::time_point now = Clock::now());
 
  private:
-  // Longer than the commit interval of 30 s; who has set a longer one has a newer kernel, or waits.
-  static constexpr std::chrono::seconds kSurelyCommitted{60};
   std::optional<std::uint64_t> commits() const;
+  void bound_offset(std::uint64_t generation, std::uint64_t count, Clock::time_point now);
 
-  const std::string folder_;
-  std::uint64_t seen_ = 0;                     // generation named last
-  std::optional<std::uint64_t> commits_then_;  // when it was first named
+  std::string folder_;
+  std::uint64_t seen_ = 0;  // generation named last
   Clock::time_point since_;
   std::uint64_t committed_ = 0;
+  // Of the offset, as differences of unsigned numbers that never wrap on a real filesystem.
+  std::int64_t least_ = std::numeric_limits<std::int64_t>::min();
+  std::int64_t most_ = std::numeric_limits<std::int64_t>::max();
+  std::uint64_t waited_for_ = 0;  // what committed() was told; 0: nothing, or it is accounted for
+  Clock::time_point waited_at_;
 };
 
 }  // namespace skep::service

@@ -36,9 +36,9 @@ struct Status {
   std::int64_t pid = 0;
   std::int64_t started = 0, written = 0;  // seconds since 1970
   // "starting", "idle" (everything is looked at), "working", "held" (see hold), "unmounted",
-  // "stopping", "failed"
+  // "stopping"
   std::string phase;
-  std::string pass;     // of "working": quick, contents, deep_plain, deep_read; else empty
+  std::string pass;     // of "working": quick, content_scan, deep_plain, deep_read; else empty
   double progress = 0;  // of the present work, 0 to 1; never backwards within it
   std::uint64_t work_done = 0, work_total = 0;  // bytes of extents
   std::optional<double> seconds_left;

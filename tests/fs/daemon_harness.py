@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""A skep that stays, for the tests of it: its folders, its status, its end."""
+import json
+import os
+import signal
+import time
+
+import harness
+
+MIB = harness.MIB
+FREED_SECONDS = 30  # from the commit to the space being back
+PHASE_SECONDS = 20
+END_SECONDS = 10
+
+
+class Daemon:
+    """A skep that stays, with its folders beside the filesystem, or where `state` says."""
+
+    def __init__(self, fs, *options, state=None, target=None):
+        self.fs = fs
+        self.run_dir = os.path.join(fs.folder, "run")
+        self.config_dir = os.path.join(fs.folder, "config")
+        self.log = os.path.join(fs.folder, "daemon.log")
+        os.makedirs(self.config_dir, exist_ok=True)
+        with open(self.log, "a", encoding="utf-8") as log:
+            self.process = fs.start(
+                harness.skep_binary(), "run", "--run-dir", self.run_dir, "--config-dir",
+                self.config_dir, "--state-dir", state or fs.state, *options, target or fs.mnt,
+                stderr=log)
+
+    def configure(self, text):
+        with open(os.path.join(self.config_dir, "skep.conf"), "w", encoding="utf-8") as file:
+            file.write(text)
+
+    def reload(self, text):
+        self.wait_for(lambda status: status["phase"])  # from then on it takes signals
+        self.configure(text)
+        self.process.send_signal(signal.SIGHUP)
+
+    def logged(self):
+        with open(self.log, encoding="utf-8") as file:
+            return file.read()
+
+    def status(self):
+        try:
+            with open(os.path.join(self.run_dir, "status.json"), encoding="utf-8") as file:
+                return json.load(file)
+        except FileNotFoundError:
+            return {"phase": "", "hold": ""}
+
+    def wait_for(self, what, seconds=PHASE_SECONDS, **fields):
+        """Waits until the status has these fields, or `what`, a function of it, is true."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            status = self.status()
+            if what(status) if what else all(status.get(k) == v for k, v in fields.items()):
+                return status
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.1)
+        raise AssertionError(f"not within {seconds} s: {what or fields}; status {self.process.poll()}; "
+                             f"{self.status()}\n{self.logged()}")
+
+    def wait_until_looked_at(self, seconds=FREED_SECONDS):
+        """Everything that is written now has been looked at."""
+        self.fs.sync()
+        with open(f"/sys/fs/btrfs/{self.fs.uuid()}/generation", encoding="ascii") as file:
+            generation = int(file.read())
+        return self.wait_for(lambda s: s["phase"] == "idle" and s["done_generation"] >= generation,
+                             seconds)
+
+    def end(self, number=signal.SIGTERM, status=0):
+        self.process.send_signal(number)
+        code = self.process.wait(END_SECONDS)
+        if status is not None and code != status:
+            raise AssertionError(f"ended with {code}:\n{self.logged()}")
+        return code
+
+
+class DaemonTest(harness.FilesystemTest):
+
+    size = 1024 * MIB
+
+    def daemon(self, *options, **places):
+        return Daemon(self.fs, *options, **places)
+
+    def tearDown(self):
+        for process in self.fs.processes:  # of a test that has failed
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        super().tearDown()
+
+    def wait_until_used(self, expected, seconds=FREED_SECONDS):
+        end = time.monotonic() + seconds
+        while (used := self.fs.used()) != expected:
+            self.assertLess(time.monotonic(), end, f"{used} are used, not {expected}")
+            time.sleep(0.2)

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MIT
+#include "skep/service/generation_watch.h"
+
+#include <fmt/format.h>
+
+#include <catch2/catch.hpp>
+#include <filesystem>
+#include <fstream>
+#include <string>
+
+#include "temporary_folder.h"
+
+namespace skep::service {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// sysfs of one filesystem, and a clock.
+class Sysfs {
+ public:
+  Sysfs() { std::filesystem::create_directories(path()); }
+  void show(std::uint64_t generation, std::uint64_t commits, std::uint64_t under_way_ms = 0) {
+    std::ofstream(path() + "/generation") << generation << "\n";
+    std::ofstream(path() + "/commit_stats")
+        << fmt::format("commits {}\ncur_commit_ms {}\nlast_commit_ms 3\n", commits, under_way_ms);
+  }
+  void show_without_counts(std::uint64_t generation) {
+    std::filesystem::remove(path() + "/commit_stats");
+    std::ofstream(path() + "/generation") << generation << "\n";
+  }
+  void unmount() { std::filesystem::remove_all(path()); }
+  std::string path() const { return folder_.path() + "/" + btrfs::to_string(uuid_); }
+  GenerationWatch watch() const { return GenerationWatch(uuid_, folder_.path()); }
+  std::optional<std::uint64_t> poll(GenerationWatch& watch, milliseconds later = seconds(1)) {
+    now_ += later;
+    return watch.poll(now_);
+  }
+  GenerationWatch::Clock::time_point now() const { return now_; }
+
+ private:
+  const btrfs::Uuid uuid_{1, 2, 3};
+  testing::TemporaryFolder folder_;
+  GenerationWatch::Clock::time_point now_{};
+};
+
+TEST_CASE("generation: all before the one that is named are committed", "[generation]") {
+  Sysfs sysfs;
+  auto watch = sysfs.watch();
+  sysfs.show(100, 7);
+  CHECK(sysfs.poll(watch) == 99);
+  sysfs.show(105, 12);
+  CHECK(sysfs.poll(watch) == 104);
+}
+
+TEST_CASE("generation: once a running one was seen, commits are told by their count",
+          "[generation]") {
+  Sysfs sysfs;
+  auto watch = sysfs.watch();
+  sysfs.show(100, 7);  // 100 runs: 7 commits up to 99
+  CHECK(sysfs.poll(watch) == 99);
+  sysfs.show(100, 8);
+  CHECK(sysfs.poll(watch) == 100);
+  sysfs.show(101, 8);
+  CHECK(sysfs.poll(watch) == 100);
+  sysfs.show(101, 9);
+  CHECK(sysfs.poll(watch) == 101);
+}
+
+TEST_CASE("generation: a commit between two looks is told when the count is known",
+          "[generation]") {
+  Sysfs sysfs;
+  auto watch = sysfs.watch();
+  sysfs.show(100, 7);
+  sysfs.poll(watch);
+  sysfs.show(100, 8);
+  sysfs.poll(watch);
+  sysfs.show(103, 11);
+  CHECK(sysfs.poll(watch) == 103);
+}
+
+TEST_CASE("generation: what a sync has returned is committed, and tells the count",
+          "[generation]") {
+  Sysfs sysfs;
+  auto watch = sysfs.watch();
+  sysfs.show(100, 7);
+  CHECK(sysfs.poll(watch) == 99);
+  watch.committed(100, sysfs.now());
+  CHECK(sysfs.poll(watch, milliseconds(100)) == 100);
+  sysfs.poll(watch);
+  sysfs.show(101, 8);
+  CHECK(sysfs.poll(watch) == 101);
+}
+
+TEST_CASE("generation: a sync is wanted where looking does not tell, and not again",
+          "[generation]") {
+  Sysfs sysfs;
+  auto watch = sysfs.watch();
+  sysfs.show(100, 7);
+  sysfs.poll(watch);
+  CHECK_FALSE(watch.wants_sync(sysfs.now()));
+  sysfs.poll(watch, seconds(4));
+  CHECK(watch.wants_sync(sysfs.now()));
+  watch.committed(100, sysfs.now());
+  CHECK_FALSE(watch.wants_sync(sysfs.now()));
+  sysfs.poll(watch);
+  sysfs.show(101, 7);  // runs
+  sysfs.poll(watch);
+  sysfs.poll(watch, seconds(10));
+  CHECK_FALSE(watch.wants_sync(sysfs.now()));
+}
+
+TEST_CASE("generation: a count is not believed while a commit is under way", "[generation]") {
+  Sysfs sysfs;
+  auto watch = sysfs.watch();
+  sysfs.show(100, 7);
+  sysfs.poll(watch);
+  sysfs.show(101, 7, 3);  // 100 is not counted yet, 101 runs
+  CHECK(sysfs.poll(watch) == 100);
+  sysfs.show(101, 8);
+  CHECK(sysfs.poll(watch) == 100);
+}
+
+TEST_CASE("generation: without counts it is committed when it has stood still for long",
+          "[generation]") {
+  Sysfs sysfs;
+  auto watch = sysfs.watch();
+  sysfs.show_without_counts(100);
+  CHECK(sysfs.poll(watch) == 99);
+  CHECK(sysfs.poll(watch, seconds(40)) == 99);
+  CHECK_FALSE(watch.wants_sync(sysfs.now()));
+  CHECK(sysfs.poll(watch, seconds(30)) == 100);
+}
+
+TEST_CASE("generation: nothing is told of what is not mounted", "[generation]") {
+  Sysfs sysfs;
+  auto watch = sysfs.watch();
+  sysfs.show(100, 7);
+  CHECK(sysfs.poll(watch).has_value());
+  sysfs.unmount();
+  CHECK_FALSE(sysfs.poll(watch).has_value());
+}
+
+}  // namespace
+}  // namespace skep::service
