@@ -8,10 +8,12 @@
 #include <CLI/CLI.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "control.h"
+#include "output.h"
 #include "run.h"
 #include "skep/btrfs/filesystem_uuid.h"
 #include "skep/btrfs/status.h"
@@ -223,10 +225,7 @@ struct Commands {
   }
 };
 
-int wrong_call(const std::string& message) {
-  fmt::print(stderr, "skep: {}\n", message);
-  return service::kExitUsage;
-}
+int wrong_call(std::string_view message) { return fail(service::kExitUsage, message); }
 
 std::optional<btrfs::Uuid> filesystem_of(const std::string& target) {
   if (const auto uuid = btrfs::parse_uuid(target)) return uuid;

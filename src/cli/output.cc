@@ -2,9 +2,11 @@
 #include "output.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 
 #include "skep/service/exit_status.h"
@@ -12,7 +14,9 @@
 namespace skep::cli {
 
 int fail(int exit_status, std::string_view message) {
-  fmt::print(stderr, "skep: {}\n", message);
+  // Before there is a log: sd-daemon(3)'s mark of an error, where the journal reads it.
+  const bool to_journal = std::getenv("JOURNAL_STREAM") != nullptr && isatty(STDERR_FILENO) == 0;
+  fmt::print(stderr, "{}skep: {}\n", to_journal ? "<3>" : "", message);
   return exit_status;
 }
 

@@ -220,12 +220,12 @@ void Daemon::conclude(const Worker::Result& result) {
 }
 
 void Daemon::hold_until_retry(const Worker::Result& result) {
+  if (!mount_of(filesystem_)) return;  // no wonder
   const bool busy = result.end == Worker::End::kBusy;
   if (busy) throttle_.hold_externally("other_instance", result.message);
   if (!busy && reporter_.note_error(result.message)) spdlog::error("{}", result.message);
-  // What no time will mend: the call, or the machine. It may have been unmounted just now.
-  if (result.end == Worker::End::kRefused && result.exit_status != kExitFailed &&
-      mount_of(filesystem_)) {
+  // What no time will mend: the call, or the machine.
+  if (result.end == Worker::End::kRefused && result.exit_status != kExitFailed) {
     refusal_ = {result.exit_status, result.message};
     stopping_ = true;
   }

@@ -150,8 +150,14 @@ Worker::Result Worker::work() {
 
 Worker::Result Worker::follow(dedupe::Rounds& rounds) {
   for (;;) {
+    if (stop_) return {End::kStopped, {}, 0};
     const auto committed = watch_.poll();
-    if (!committed || stop_) return {End::kStopped, {}, 0};
+    if (!committed) {
+      return {End::kFailed,
+              "/sys/fs/btrfs: nothing of this filesystem can be read there; skep "
+              "learns from it what is new",
+              0};
+    }
     const auto moved = rounds.follow(*committed);
     if (moved.ok() && *moved) continue;
     if (moved.ok()) return {End::kCaughtUp, {}, 0};
