@@ -21,7 +21,7 @@ std::uint64_t default_metadata_reserve(std::uint64_t device_bytes) {
 }
 
 bool SpaceGuard::enough() {
-  if (Clock::now() - looked_ < kLookEvery) return true;
+  if (!look_now_.exchange(false) && Clock::now() - looked_ < kLookEvery) return true;
   looked_ = Clock::now();
   auto* filesystem = filesystem_();
   if (filesystem == nullptr) return true;

@@ -27,7 +27,10 @@ class SpaceGuard final : public dedupe::Pace {
   SpaceGuard(Throttle& throttle, std::function<btrfs::Filesystem*()> filesystem)
       : throttle_(throttle), filesystem_(std::move(filesystem)) {}
   // 0: the default.
-  void set_reserve(std::uint64_t bytes) { reserve_bytes_ = bytes; }
+  void set_reserve(std::uint64_t bytes) {
+    reserve_bytes_ = bytes;
+    look_now_ = true;
+  }
 
   void before_batch(const std::function<bool()>& stop) override ABSL_LOCKS_EXCLUDED(mutex_);
   void batch_done() override { throttle_.batch_done(); }
@@ -39,6 +42,7 @@ class SpaceGuard final : public dedupe::Pace {
   Throttle& throttle_;
   const std::function<btrfs::Filesystem*()> filesystem_;
   std::atomic<std::uint64_t> reserve_bytes_ = 0;
+  std::atomic<bool> look_now_ = true;
   absl::Mutex mutex_;
   Clock::time_point looked_ ABSL_GUARDED_BY(mutex_){};
 };

@@ -34,8 +34,10 @@ class Daemon:
 
     def reload(self, text):
         self.wait_for(lambda status: status["phase"])  # from then on it takes signals
+        before = self.logged().count("settings")
         self.configure(text)
         self.process.send_signal(signal.SIGHUP)
+        self.wait_for(lambda _: self.logged().count("settings") > before)
 
     def logged(self):
         with open(self.log, encoding="utf-8") as file:
