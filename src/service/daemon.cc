@@ -18,7 +18,6 @@
 
 #include "notify.h"
 #include "reporter.h"
-#include "skep/btrfs/filesystem_uuid.h"
 #include "skep/btrfs/status.h"
 #include "skep/service/config.h"
 #include "skep/service/exit_status.h"
@@ -37,9 +36,9 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr auto kWorkingTick = milliseconds(1000);
-// While nothing happens sysfs is looked at more and more seldom: 0.1 ms each time.
 // The mount table tells by itself when to go on; but the watchdog has to be fed.
 constexpr auto kUnmountedTick = milliseconds(60'000);
+// While nothing happens sysfs is looked at more and more seldom.
 constexpr auto kFirstLook = milliseconds(1000), kLastLook = milliseconds(8000);
 // After an error, and twice as long after the next.
 constexpr auto kFirstRetry = std::chrono::seconds(10);
@@ -56,19 +55,15 @@ btrfs::Descriptor take_signals() {
   return btrfs::Descriptor(signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
-// What an earlier process of today has read and written; what is wrong with the state is told once
-// there is work.
+// What an earlier process of today has read and written. What else is wrong with the state is told
+// once there is work.
 DailyUse used_today(const Settings& settings, const btrfs::Uuid& filesystem) {
-  const std::string path =
-      settings.state_dir.empty() ? StateDir::default_path(filesystem) : settings.state_dir;
+  const std::string path = state_path(settings, filesystem);
   // Not to be made here: it may lie on the filesystem, which need not be mounted.
   if (access(path.c_str(), F_OK) != 0) return {};
   const auto state = StateDir::open(path, filesystem);
   if (!state.ok()) return {};
-  if (!state->set_aside_reason().empty()) {
-    spdlog::warn("{}/state.json: {}; set aside as state.json.old, beginning anew", state->path(),
-                 state->set_aside_reason());
-  }
+  log_set_aside(*state);
   return state->checkpoint().today;
 }
 
@@ -185,11 +180,11 @@ void Daemon::look_at_mounts() {
     throttle_.release_externally("read_only");
   }
   if (mount_.has_value() == was_mounted) return;
+  // What a session has open would keep the device busy; and the watch is the worker's meanwhile.
+  if (worker_.working()) conclude(worker_.stop());
   watch_ = GenerationWatch(filesystem_);  // mounted again, the kernel counts anew
   anything_left_ = true;
   look_every_ = kFirstLook;
-  // What a session has open would keep the device busy.
-  if (!mount_ && worker_.working()) conclude(worker_.stop());
   if (!mount_) spdlog::info("{} is not mounted; waiting", btrfs::to_string(filesystem_));
 }
 
@@ -308,14 +303,9 @@ Refusal Daemon::run() {
 }  // namespace
 
 Refusal run_daemon(const DaemonOptions& options, Progress& progress) {
-  auto filesystem = btrfs::parse_uuid(options.target);
-  if (!filesystem) {
-    if (auto refusal = check_mount(options.target); refusal.exit_status != 0) return refusal;
-    auto found = btrfs::filesystem_uuid(options.target);
-    if (!found.ok()) return {kExitFailed, std::string(message_of(found.status()))};
-    filesystem = *found;
-  }
-  return Daemon(options, *filesystem, progress).run();
+  const auto named = filesystem_named(options.target);
+  if (named.refusal.exit_status != 0) return named.refusal;
+  return Daemon(options, named.filesystem, progress).run();
 }
 
 }  // namespace skep::service

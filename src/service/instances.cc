@@ -26,11 +26,6 @@ Instances refuse(int exit_status, std::string message) {
   return out;
 }
 
-MountedFilesystem filesystem_named(const std::string& name) {
-  if (const auto uuid = btrfs::parse_uuid(name)) return {{}, *uuid};
-  return filesystem_of_mount(name);
-}
-
 // Whether an instance has, or had, its status right in there.
 bool is_run_dir(const std::string& path) {
   return access((path + "/status.json").c_str(), F_OK) == 0 ||

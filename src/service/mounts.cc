@@ -6,7 +6,6 @@
 #include <poll.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <fstream>
 #include <iterator>
 #include <sstream>
@@ -68,18 +67,6 @@ std::vector<Mount> parse_btrfs_mounts(std::string_view mountinfo) {
 std::vector<Mount> btrfs_mounts() {
   std::ifstream file(kMountInfo);
   return parse_btrfs_mounts(std::string(std::istreambuf_iterator<char>(file), {}));
-}
-
-std::optional<Mount> mount_at(const std::string& path) {
-  char* real = realpath(path.c_str(), nullptr);
-  if (real == nullptr) return std::nullopt;
-  const std::string wanted = real;
-  std::free(real);
-  std::optional<Mount> found;
-  for (auto& mount : btrfs_mounts()) {
-    if (mount.path == wanted) found = std::move(mount);
-  }
-  return found;
 }
 
 std::optional<Mount> mount_of(const btrfs::Uuid& filesystem) {

@@ -23,7 +23,7 @@ constexpr double kLeastSeconds = 2;  // a rate from less says nothing
 
 Reporter::Reporter(const std::string& version, const btrfs::Uuid& filesystem,
                    const Progress& progress)
-    : progress_(progress) {
+    : progress_(progress), run_dir_(default_run_dir(filesystem)) {
   status_.filesystem = btrfs::to_string(filesystem);
   status_.version = version;
   status_.pid = getpid();
@@ -32,7 +32,7 @@ Reporter::Reporter(const std::string& version, const btrfs::Uuid& filesystem,
 }
 
 Refusal Reporter::open(const std::string& run_dir, const std::string& metrics_dir) {
-  run_dir_ = run_dir.empty() ? default_run_base() + "/" + status_.filesystem : run_dir;
+  if (!run_dir.empty()) run_dir_ = run_dir;
   metrics_dir_ = metrics_dir;
   auto lock = lock_run_dir(run_dir_);
   if (!lock.ok()) {

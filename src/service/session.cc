@@ -40,10 +40,7 @@ absl::StatusOr<std::unique_ptr<index::Table>> open_table(btrfs::Filesystem& fs,
 
 // What a user would wonder about later.
 void log_changes(const StateDir& state, const index::Table& table, const Settings& settings) {
-  if (!state.set_aside_reason().empty()) {
-    spdlog::warn("{}/state.json: {}; set aside as state.json.old, beginning anew", state.path(),
-                 state.set_aside_reason());
-  }
+  log_set_aside(state);
   if (!table.set_aside_reason().empty()) {
     spdlog::info("{}: {}; set aside as table.old, filling a new one", state.table_path(),
                  table.set_aside_reason());
@@ -55,6 +52,16 @@ void log_changes(const StateDir& state, const index::Table& table, const Setting
 }
 
 }  // namespace
+
+std::string state_path(const Settings& settings, const btrfs::Uuid& filesystem) {
+  return settings.state_dir.empty() ? StateDir::default_path(filesystem) : settings.state_dir;
+}
+
+void log_set_aside(const StateDir& state) {
+  if (state.set_aside_reason().empty()) return;
+  spdlog::warn("{}/state.json: {}; set aside as state.json.old, beginning anew", state.path(),
+               state.set_aside_reason());
+}
 
 std::uint64_t default_table_bytes(std::uint64_t data_bytes, std::uint32_t block_size) {
   const std::uint64_t cells = data_bytes / block_size * 8 / 7;
@@ -71,8 +78,7 @@ Refusal open_session(const std::string& target, const Settings& settings, Sessio
                                     "kept for; name a --state-dir",
                                     target)};
   }
-  auto state = StateDir::open(
-      settings.state_dir.empty() ? StateDir::default_path(uuid) : settings.state_dir, uuid);
+  auto state = StateDir::open(state_path(settings, uuid), uuid);
   if (!state.ok()) return refuse_state(state.status());
   auto table = open_table(*opened.filesystem, *state, settings);
   if (!table.ok()) return refuse_state(table.status());

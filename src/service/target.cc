@@ -107,6 +107,11 @@ MountedFilesystem filesystem_of_mount(const std::string& mount) {
       {}};
 }
 
+MountedFilesystem filesystem_named(const std::string& name) {
+  if (const auto uuid = btrfs::parse_uuid(name)) return {{}, *uuid};
+  return filesystem_of_mount(name);
+}
+
 bool has_temporary_uuid(const btrfs::Uuid& filesystem) {
   std::ifstream file("/sys/fs/btrfs/" + btrfs::to_string(filesystem) + "/temp_fsid");
   int value = 0;

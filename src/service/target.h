@@ -27,6 +27,9 @@ struct MountedFilesystem {
 };
 MountedFilesystem filesystem_of_mount(const std::string& mount);
 
+// The same, or the UUID of a filesystem, which need not be mounted.
+MountedFilesystem filesystem_named(const std::string& name);
+
 // A copy of a mounted filesystem's image is mounted under a UUID made for this mount alone.
 bool has_temporary_uuid(const btrfs::Uuid& filesystem);
 

@@ -6,7 +6,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <cerrno>
 #include <utility>
 
 #include "skep/btrfs/status.h"
@@ -86,8 +85,10 @@ std::uint64_t Worker::happened() const {
 
 void Worker::publish() {
   absl::MutexLock lock(&mutex_);
-  view_ = {checkpoint_.position, session_.table->usage(), 0, sum(before_, progress_.counters)};
-  view_.table_bytes = view_.table.capacity * sizeof(std::uint64_t) + index::Table::kPageBytes;
+  const auto usage = session_.table->usage();
+  view_ = {checkpoint_.position, usage,
+           usage.capacity * sizeof(std::uint64_t) + index::Table::kPageBytes,
+           sum(before_, progress_.counters)};
 }
 
 absl::Status Worker::write_checkpoint() {
@@ -161,12 +162,8 @@ Worker::Result Worker::follow(dedupe::Rounds& rounds) {
     const auto moved = rounds.follow(*committed);
     if (moved.ok() && *moved) continue;
     if (moved.ok()) return {End::kCaughtUp, {}, 0};
-    const auto& status = moved.status();
-    std::string message(message_of(status));
-    if (absl::IsCancelled(status)) return {End::kStopped, std::move(message), 0};
-    if (absl::IsResourceExhausted(status)) return {End::kNoSpace, std::move(message), 0};
-    const bool read_only = errno_of(status) == EROFS;
-    return {read_only ? End::kReadOnly : End::kFailed, std::move(message), 0};
+    const bool cancelled = absl::IsCancelled(moved.status());
+    return {cancelled ? End::kStopped : End::kFailed, std::string(message_of(moved.status())), 0};
   }
 }
 

@@ -29,10 +29,10 @@ namespace skep::service {
 
 class Worker {
  public:
-  enum class End { kCaughtUp, kStopped, kNoSpace, kReadOnly, kBusy, kRefused, kFailed };
+  enum class End { kCaughtUp, kStopped, kBusy, kRefused, kFailed };
   struct Result {
     End end = End::kCaughtUp;
-    std::string message;  // for the last four
+    std::string message;  // for the last three
     int exit_status = 0;  // of a refusal
   };
   // All borrowed, for the worker's life. `watch` is the worker's while a piece of work goes on.

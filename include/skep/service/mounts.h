@@ -24,8 +24,6 @@ struct Mount {
 // Those of btrfs in a text as /proc/PID/mountinfo has it (proc(5)), in its order.
 std::vector<Mount> parse_btrfs_mounts(std::string_view mountinfo);
 std::vector<Mount> btrfs_mounts();
-// The mount at a path: the topmost when there are several.
-std::optional<Mount> mount_at(const std::string& path);
 // A mount of the filesystem, a writable one where there is one.
 std::optional<Mount> mount_of(const btrfs::Uuid& filesystem);
 

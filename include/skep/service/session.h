@@ -29,6 +29,11 @@ struct Session {
 // settings say of its state. What was set aside on the way is logged.
 Refusal open_session(const std::string& target, const Settings& settings, Session& session);
 
+// The state directory of a filesystem, as the settings say.
+std::string state_path(const Settings& settings, const btrfs::Uuid& filesystem);
+// Tells of a damaged checkpoint that was set aside.
+void log_set_aside(const StateDir& state);
+
 // The default table: a cell for each block of data at 7/8 fill, between 1 and 64 MiB.
 std::uint64_t default_table_bytes(std::uint64_t data_bytes, std::uint32_t block_size);
 
