@@ -15,6 +15,7 @@ std::string to_string(const FaultPlan& plan) {
   add("no_space", plan.no_space);
   add("try_again", plan.try_again);
   add("invalid", plan.invalid);
+  add("not_permitted", plan.not_permitted);
   add("false_differs", plan.false_differs);
   add("short_answer", plan.short_answer);
   add("empty_answer", plan.empty_answer);

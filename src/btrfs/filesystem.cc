@@ -11,4 +11,13 @@ absl::StatusOr<ExtentPage> Filesystem::extents_since(std::uint64_t first,
   return extents(first, std::numeric_limits<std::uint64_t>::max(), buffer_bytes);
 }
 
+absl::Status Filesystem::csums_since(std::uint64_t first, std::uint64_t /*generation*/,
+                                     NewCsumVisitor visit) {
+  bool more = true;
+  return csums(first, std::numeric_limits<std::uint64_t>::max(),
+               [&](std::uint64_t address, std::span<const std::byte> sums) {
+                 more = more && visit(address, sums);
+               });
+}
+
 }  // namespace skep::btrfs

@@ -25,8 +25,12 @@ int hex_digit(char c) {
 absl::StatusOr<Uuid> filesystem_uuid(const std::string& path) {
   const Descriptor fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd) return errno_status(errno, "open", path);
+  return filesystem_uuid(fd.get(), path);
+}
+
+absl::StatusOr<Uuid> filesystem_uuid(int fd, const std::string& path) {
   btrfs_ioctl_fs_info_args args{};
-  if (ioctl(fd.get(), BTRFS_IOC_FS_INFO, &args) != 0) return errno_status(errno, "FS_INFO", path);
+  if (ioctl(fd, BTRFS_IOC_FS_INFO, &args) != 0) return errno_status(errno, "FS_INFO", path);
   Uuid out;
   std::copy_n(args.fsid, out.size(), out.begin());
   return out;

@@ -1,36 +1,50 @@
 // SPDX-License-Identifier: MIT
 #include "skep/btrfs/handle_cache.h"
 
+#include <iterator>
 #include <utility>
 
 namespace skep::btrfs {
 
-std::shared_ptr<File> HandleCache::find(FileKey key) {
+void HandleCache::remove(Entries::iterator entry, Entries& closing) {
+  by_key_.erase(entry->key);
+  closing.splice(closing.begin(), newest_first_, entry);
+}
+
+std::shared_ptr<File> HandleCache::find(FileKey key, Clock::time_point now) {
+  Entries closing;
   absl::MutexLock lock(&mutex_);
   auto it = by_key_.find(key);
   if (it == by_key_.end()) return nullptr;
+  if (now - it->second->opened >= most_age_) {
+    remove(it->second, closing);
+    return nullptr;
+  }
   newest_first_.splice(newest_first_.begin(), newest_first_, it->second);
   return it->second->file;
 }
 
-void HandleCache::insert(FileKey key, std::shared_ptr<File> file) {
-  // Closing a file may take long (it may be the last owner): outside the lock.
-  std::shared_ptr<File> evicted;
-  {
-    absl::MutexLock lock(&mutex_);
-    if (by_key_.contains(key)) return;
-    newest_first_.push_front({key, std::move(file)});
-    by_key_[key] = newest_first_.begin();
-    if (by_key_.size() > capacity_) {
-      evicted = std::move(newest_first_.back().file);
-      by_key_.erase(newest_first_.back().key);
-      newest_first_.pop_back();
-    }
+void HandleCache::insert(FileKey key, std::shared_ptr<File> file, Clock::time_point now) {
+  Entries closing;
+  absl::MutexLock lock(&mutex_);
+  if (by_key_.contains(key)) return;
+  newest_first_.push_front({key, std::move(file), now});
+  by_key_[key] = newest_first_.begin();
+  if (by_key_.size() > capacity_) remove(std::prev(newest_first_.end()), closing);
+}
+
+void HandleCache::close_old(Clock::time_point now) {
+  Entries closing;
+  absl::MutexLock lock(&mutex_);
+  for (auto entry = newest_first_.begin(); entry != newest_first_.end();) {
+    const auto next = std::next(entry);
+    if (now - entry->opened >= most_age_) remove(entry, closing);
+    entry = next;
   }
 }
 
 void HandleCache::clear() {
-  std::list<Entry> closing;
+  Entries closing;
   absl::MutexLock lock(&mutex_);
   by_key_.clear();
   closing.swap(newest_first_);

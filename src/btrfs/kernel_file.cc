@@ -12,12 +12,9 @@
 #include "skep/btrfs/status.h"
 
 namespace skep::btrfs {
-namespace {
-std::string name_of(FileKey key) { return fmt::format("inode {} of root {}", key.inode, key.root); }
-}  // namespace
 
-absl::StatusOr<std::size_t> read_fully(int fd, FileKey key, std::uint64_t offset,
-                                       std::span<std::byte> out) {
+absl::StatusOr<std::size_t> read_fully(int fd, absl::FunctionRef<std::string()> name,
+                                       std::uint64_t offset, std::span<std::byte> out) {
   std::size_t done = 0;
   while (done < out.size()) {
     const ssize_t n =
@@ -26,10 +23,16 @@ absl::StatusOr<std::size_t> read_fully(int fd, FileKey key, std::uint64_t offset
     if (n > 0) {
       done += static_cast<std::size_t>(n);
     } else if (errno != EINTR) {
-      return errno_status(errno, "pread", name_of(key));
+      return errno_status(errno, "pread", name());
     }
   }
   return done;
+}
+
+absl::StatusOr<std::size_t> read_fully(int fd, FileKey key, std::uint64_t offset,
+                                       std::span<std::byte> out) {
+  const auto name = [key] { return fmt::format("inode {} of root {}", key.inode, key.root); };
+  return read_fully(fd, name, offset, out);
 }
 
 // mincore(2) looks without touching: preadv2 with RWF_NOWAIT would start readahead, after which

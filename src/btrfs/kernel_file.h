@@ -3,6 +3,9 @@
 // File on a descriptor. Thread-safe but for TemporaryFile's own methods (see filesystem.h).
 #pragma once
 
+#include <absl/functional/function_ref.h>
+
+#include <string>
 #include <vector>
 
 #include "skep/btrfs/descriptor.h"
@@ -10,6 +13,9 @@
 
 namespace skep::btrfs {
 
+// `name` is asked for the name of the file when there is an error to tell.
+absl::StatusOr<std::size_t> read_fully(int fd, absl::FunctionRef<std::string()> name,
+                                       std::uint64_t offset, std::span<std::byte> out);
 absl::StatusOr<std::size_t> read_fully(int fd, FileKey key, std::uint64_t offset,
                                        std::span<std::byte> out);
 std::vector<bool> cached_pages(int fd, std::uint64_t offset, std::uint64_t length);

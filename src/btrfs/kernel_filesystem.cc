@@ -16,11 +16,14 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <iterator>
 #include <limits>
 #include <utility>
 
+#include "dedupe_range.h"
+#include "inode_names.h"
 #include "kernel_file.h"
 #include "skep/btrfs/status.h"
 #include "skep/btrfs/tree_search.h"
@@ -31,6 +34,8 @@ namespace {
 constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
 constexpr std::size_t kPointLookupBytes = 4096;
 constexpr std::size_t kWalkBytes = 256 << 10;
+// So long what users delete may take its space with it. To open a file again takes 7 us.
+constexpr auto kMostAge = std::chrono::seconds(2);
 
 // struct file_handle with btrfs's 20 byte file id (fs/btrfs/export.h).
 struct BtrfsHandle {
@@ -102,7 +107,7 @@ void add_space(Space& space, const btrfs_ioctl_space_info& raw) {
 }  // namespace
 
 KernelFilesystem::KernelFilesystem(std::string name, Descriptor root, std::size_t max_open_files)
-    : name_(std::move(name)), root_(std::move(root)), handles_(max_open_files) {}
+    : name_(std::move(name)), root_(std::move(root)), handles_(max_open_files, kMostAge) {}
 
 absl::StatusOr<std::unique_ptr<KernelFilesystem>> KernelFilesystem::open_mount(
     const std::string& mount_point, std::size_t max_open_files, Flags flags) {
@@ -113,7 +118,9 @@ absl::StatusOr<std::unique_ptr<KernelFilesystem>> KernelFilesystem::open_mount(
   if (auto status = fs->read_info(); !status.ok()) return status;
   struct statvfs vfs {};
   if (fstatvfs(fs->root_.get(), &vfs) != 0) return errno_status(errno, "statvfs", mount_point);
-  if (vfs.f_flag & ST_RDONLY) return errno_status(EROFS, "statvfs", mount_point);
+  const bool read_only = vfs.f_flag & ST_RDONLY;
+  if (read_only && flags != Flags::kReadOnlyWillDo)
+    return errno_status(EROFS, "statvfs", mount_point);
   // Fails with EPERM where the capabilities are missing, before anything was begun.
   if (auto subvolumes = fs->subvolumes(); !subvolumes.ok()) return subvolumes.status();
   auto top = fs->open_handle({kTopLevelRoot, kFirstFreeObjectid}, O_RDONLY | O_DIRECTORY);
@@ -197,14 +204,32 @@ absl::StatusOr<ExtentPage> KernelFilesystem::extents_page(Range range, std::uint
 }
 
 absl::Status KernelFilesystem::csums(std::uint64_t first, std::uint64_t end, CsumVisitor visit) {
-  TreeSearch search(root_.get(), kWalkBytes, info_.node_size);
+  return walk_csums({first, end - 1}, 0,
+                    [&](std::uint64_t address, std::span<const std::byte> sums) {
+                      visit(address, sums);
+                      return true;
+                    });
+}
+
+absl::Status KernelFilesystem::csums_since(std::uint64_t first, std::uint64_t generation,
+                                           NewCsumVisitor visit) {
+  return walk_csums({first, kMax}, generation, visit);
+}
+
+absl::Status KernelFilesystem::walk_csums(Range range, std::uint64_t generation,
+                                          NewCsumVisitor visit) {
+  const std::uint64_t first = range.first, last = range.last;
   const std::uint64_t block = info_.block_size, size = info_.csum_size;
+  // The kernel touches each page of the buffer, at each call. Checksums of a short range need few;
+  // where they come in many small items, there is a further call.
+  const std::uint64_t wanted = ((last - first) / block + 1) * (size + 8);
+  const std::size_t buffer = std::clamp<std::uint64_t>(wanted, kPointLookupBytes, kWalkBytes);
+  TreeSearch search(root_.get(), buffer, info_.node_size, generation);
   // An item begins anywhere and covers what fits a leaf: one that begins before `first` may reach
   // into the range. No item covers more than a leaf's worth of checksums.
   const std::uint64_t reach = info_.node_size / size * block;
-  const Key from{BTRFS_EXTENT_CSUM_OBJECTID, BTRFS_EXTENT_CSUM_KEY,
-                 first > reach ? first - reach : 0};
-  const Key to{BTRFS_EXTENT_CSUM_OBJECTID, BTRFS_EXTENT_CSUM_KEY, end - 1};
+  const Key from{BTRFS_EXTENT_CSUM_OBJECTID, BTRFS_EXTENT_CSUM_KEY, first - std::min(first, reach)};
+  const Key to{BTRFS_EXTENT_CSUM_OBJECTID, BTRFS_EXTENT_CSUM_KEY, last};
   return search.for_each(BTRFS_CSUM_TREE_OBJECTID, from, to, [&](const Item& item) {
     if (item.key.type != BTRFS_EXTENT_CSUM_KEY) return true;
     std::uint64_t address = item.key.offset;
@@ -213,10 +238,9 @@ absl::Status KernelFilesystem::csums(std::uint64_t first, std::uint64_t end, Csu
     if (address < first) skip = std::min(blocks, (first - address + block - 1) / block);
     address += skip * block;
     blocks -= skip;
-    if (blocks == 0 || address >= end) return true;
-    blocks = std::min(blocks, (end - address + block - 1) / block);
-    visit(address, item.data.subspan(skip * size, blocks * size));
-    return true;
+    if (blocks == 0 || address > last) return true;
+    blocks = std::min(blocks, (last - address) / block + 1);
+    return visit(address, item.data.subspan(skip * size, blocks * size));
   });
 }
 
@@ -252,6 +276,10 @@ absl::StatusOr<FileMap> KernelFilesystem::file_map(FileKey file, std::uint64_t f
                         fmt::format("inode {} of root {}", file.inode, file.root));
   }
   return map;
+}
+
+absl::StatusOr<NamedInode> KernelFilesystem::names(FileKey file) {
+  return inode_names(root_.get(), info_.node_size, file);
 }
 
 absl::Status KernelFilesystem::file_extents(std::uint64_t root, ItemPlace first, ItemPlace last,
@@ -318,7 +346,14 @@ absl::StatusOr<std::vector<Subvolume>> KernelFilesystem::subvolumes() {
   auto status =
       search.for_each(BTRFS_ROOT_TREE_OBJECTID, {kTopLevelRoot, BTRFS_ROOT_ITEM_KEY, 0},
                       {kLastFreeObjectid, BTRFS_ROOT_ITEM_KEY, kMax}, [&](const Item& item) {
-                        if (auto subvolume = parse_root_item(item)) out.push_back(*subvolume);
+                        if (auto subvolume = parse_root_item(item)) {
+                          out.push_back(*std::move(subvolume));
+                        } else if (out.empty() || out.back().root != item.key.objectid) {
+                          return true;
+                        } else if (auto place = parse_root_backref(item)) {
+                          out.back().parent = item.key.offset;
+                          out.back().place = *std::move(place);
+                        }
                         return true;
                       });
   if (!status.ok()) return status;
@@ -400,37 +435,14 @@ absl::StatusOr<std::shared_ptr<TemporaryFile>> KernelFilesystem::create_temporar
 absl::StatusOr<std::vector<DedupeResult>> KernelFilesystem::dedupe(
     File& source, std::uint64_t offset, std::uint64_t length,
     std::span<const DedupeTarget> targets) {
-  std::vector<std::uint64_t> buffer(
-      (sizeof(file_dedupe_range) + targets.size() * sizeof(file_dedupe_range_info)) / 8);
-  auto* args = reinterpret_cast<file_dedupe_range*>(buffer.data());
-  args->src_offset = offset;
-  args->src_length = length;
-  args->dest_count = static_cast<std::uint16_t>(targets.size());
-  for (std::size_t i = 0; i < targets.size(); ++i) {
-    args->info[i].dest_fd = fd_of(*targets[i].file);
-    args->info[i].dest_offset = targets[i].offset;
+  std::vector<OpenTarget> open_targets;
+  open_targets.reserve(targets.size());
+  for (const DedupeTarget& target : targets) {
+    open_targets.push_back({fd_of(*target.file), target.offset});
   }
-  while (ioctl(fd_of(source), FIDEDUPERANGE, args) != 0) {
-    if (errno != EINTR) {
-      return errno_status(
-          errno, "FIDEDUPERANGE",
-          fmt::format("inode {} of root {} at {}", source.key().inode, source.key().root, offset));
-    }
-  }
-  std::vector<DedupeResult> results(targets.size());
-  for (std::size_t i = 0; i < targets.size(); ++i) {
-    const auto& raw = args->info[i];
-    auto& out = results[i];
-    out.bytes = raw.bytes_deduped;
-    if (raw.status == FILE_DEDUPE_RANGE_SAME) {
-      out.outcome = DedupeResult::Outcome::kSame;
-    } else if (raw.status == FILE_DEDUPE_RANGE_DIFFERS) {
-      out.outcome = DedupeResult::Outcome::kDiffers;
-    } else {
-      out.error = -raw.status;
-    }
-  }
-  return results;
+  return dedupe_range(fd_of(source),
+                      fmt::format("inode {} of root {}", source.key().inode, source.key().root),
+                      offset, length, open_targets);
 }
 
 absl::Status KernelFilesystem::write_back() {
@@ -444,7 +456,9 @@ absl::StatusOr<std::uint64_t> KernelFilesystem::sync() {
     return errno_status(errno, "START_SYNC", name_);
   }
   if (ioctl(root_.get(), BTRFS_IOC_WAIT_SYNC, &transid) != 0) {
-    return errno_status(errno, "WAIT_SYNC", name_);
+    // EINVAL: the transaction is neither committed nor under way. It was aborted, and the
+    // filesystem is read-only from then on (btrfs_wait_for_commit).
+    return errno_status(errno == EINVAL ? EROFS : errno, "WAIT_SYNC", name_);
   }
   return transid;
 }

@@ -64,6 +64,7 @@ DedupeResult MemoryFilesystem::dedupe_one(FileKey source, std::uint64_t offset,
   const FaultPlan& plan = faults_.plan();
   if (faults_.strikes(plan.try_again)) return failed(EAGAIN);
   if (faults_.strikes(plan.invalid)) return failed(EINVAL);
+  if (faults_.strikes(plan.not_permitted)) return failed(EPERM);
   if (faults_.strikes(plan.no_space)) return failed(ENOSPC);
   if (faults_.strikes(plan.empty_answer)) return {DedupeResult::Outcome::kSame, 0, 0};
   if (faults_.strikes(plan.false_differs)) return {DedupeResult::Outcome::kDiffers, 0, 0};

@@ -120,6 +120,15 @@ absl::StatusOr<FileMap> MemoryFilesystem::file_map(FileKey file, std::uint64_t f
   return map;
 }
 
+absl::StatusOr<NamedInode> MemoryFilesystem::names(FileKey file) {
+  begin("names");
+  absl::MutexLock lock(&mutex_);
+  if (auto status = fault("names", faults_.plan().not_found); !status.ok()) return status;
+  auto found = store_->names(file);
+  if (!found) return errno_status(ENOENT, "TREE_SEARCH_V2", name_of(file));
+  return *std::move(found);
+}
+
 absl::Status MemoryFilesystem::file_extents(std::uint64_t root, ItemPlace first, ItemPlace last,
                                             FileExtentVisitor visit) {
   begin("file_extents");
@@ -300,6 +309,28 @@ absl::Status MemoryFilesystem::truncate(FileKey file, std::uint64_t size) {
 absl::Status MemoryFilesystem::remove(FileKey file) {
   absl::MutexLock lock(&mutex_);
   return store_->unlink(file);
+}
+
+std::uint64_t MemoryFilesystem::create_folder(std::uint64_t root, const FileName& name) {
+  absl::MutexLock lock(&mutex_);
+  if (!store_->has_subvolume(root)) must(errno_status(ENOENT, "mkdir", "root"));
+  return store_->create_folder(root, name);
+}
+
+absl::Status MemoryFilesystem::rename(FileKey file, const FileName& name) {
+  absl::MutexLock lock(&mutex_);
+  return store_->rename(file, name);
+}
+
+absl::Status MemoryFilesystem::link(FileKey file, const FileName& name) {
+  absl::MutexLock lock(&mutex_);
+  return store_->link(file, name);
+}
+
+absl::Status MemoryFilesystem::move_subvolume(std::uint64_t root, std::uint64_t parent,
+                                              const FileName& place) {
+  absl::MutexLock lock(&mutex_);
+  return store_->move_subvolume(root, parent, place);
 }
 
 absl::Status MemoryFilesystem::set_flags(FileKey file, std::uint64_t flags) {

@@ -12,6 +12,14 @@
 #include "skep/btrfs/status.h"
 
 namespace skep::btrfs {
+namespace {
+
+void place_at_top(Subvolume& subvolume) {
+  subvolume.parent = kTopLevelRoot;
+  subvolume.place = {kFirstFreeObjectid, fmt::format("subvolume-{}", subvolume.root)};
+}
+
+}  // namespace
 
 MemoryStore::MemoryStore(const MemoryOptions& options)
     : options_(options), block_(options.block_size), end_(options.first_address) {
@@ -21,6 +29,7 @@ MemoryStore::MemoryStore(const MemoryOptions& options)
 std::uint64_t MemoryStore::add_subvolume() {
   const std::uint64_t root = next_root_++;
   subvolumes_[root].info.root = root;
+  place_at_top(subvolumes_[root].info);
   running_ = true;
   return root;
 }
@@ -32,12 +41,17 @@ std::uint64_t MemoryStore::snapshot(std::uint64_t root, bool read_only) {
   MemorySubvolume& from = subvolumes_.at(root);
   MemorySubvolume& to = subvolumes_[copy];
   from.info.last_snapshot = generation();
-  to.info = {copy, from.info.last_snapshot, read_only};
+  to.info.root = copy;
+  to.info.last_snapshot = from.info.last_snapshot;
+  to.info.read_only = read_only;
+  place_at_top(to.info);
   to.next_inode = from.next_inode;
+  to.folders = from.folders;
   for (const auto& [number, inode] : from.inodes) {
     // The kernel drops orphans from a new snapshot before anybody sees it.
     if (inode.inode.links == 0) continue;
     to.inodes[number].inode = inode.inode;
+    to.inodes[number].names = inode.names;
     for (const auto& [offset, item] : inode.items) {
       MemoryItem shared = item;
       shared.shared_leaf = true;
@@ -72,7 +86,9 @@ std::vector<Subvolume> MemoryStore::subvolumes() const {
 FileKey MemoryStore::add_inode(std::uint64_t root, std::uint64_t flags, std::uint32_t links) {
   MemorySubvolume& subvolume = subvolumes_.at(root);
   const std::uint64_t number = subvolume.next_inode++;
-  subvolume.inodes[number].inode = {0, flags, S_IFREG | 0644, links};
+  MemoryInode& inode = subvolume.inodes[number];
+  inode.inode = {0, flags, S_IFREG | 0644, links};
+  if (links != 0) inode.names.push_back({kFirstFreeObjectid, fmt::format("file-{}", number)});
   running_ = true;
   return {root, number};
 }
@@ -98,6 +114,62 @@ std::vector<FileKey> MemoryStore::files() const {
   return out;
 }
 
+std::optional<NamedInode> MemoryStore::names(FileKey key) const {
+  if (const MemoryInode* inode = find(key)) return NamedInode{inode->inode, inode->names};
+  const auto subvolume = subvolumes_.find(key.root);
+  if (subvolume == subvolumes_.end()) return std::nullopt;
+  NamedInode out;
+  out.inode.mode = S_IFDIR | 0755;
+  out.inode.links = 1;
+  if (key.inode == kFirstFreeObjectid) return out;
+  const auto folder = subvolume->second.folders.find(key.inode);
+  if (folder == subvolume->second.folders.end()) return std::nullopt;
+  out.names.push_back(folder->second);
+  return out;
+}
+
+std::uint64_t MemoryStore::create_folder(std::uint64_t root, const FileName& name) {
+  MemorySubvolume& subvolume = subvolumes_.at(root);
+  subvolume.folders[subvolume.next_inode] = name;
+  running_ = true;
+  return subvolume.next_inode++;
+}
+
+absl::Status MemoryStore::rename(FileKey key, const FileName& name) {
+  running_ = true;
+  if (MemoryInode* inode = find(key)) {
+    inode->names = {name};
+    inode->inode.links = 1;
+    return absl::OkStatus();
+  }
+  const auto subvolume = subvolumes_.find(key.root);
+  if (subvolume == subvolumes_.end() || !subvolume->second.folders.contains(key.inode)) {
+    return errno_status(ENOENT, "rename", "file");
+  }
+  subvolume->second.folders[key.inode] = name;
+  return absl::OkStatus();
+}
+
+absl::Status MemoryStore::link(FileKey key, const FileName& name) {
+  MemoryInode* inode = find(key);
+  if (inode == nullptr) return errno_status(ENOENT, "link", "file");
+  inode->names.push_back(name);
+  ++inode->inode.links;
+  running_ = true;
+  return absl::OkStatus();
+}
+
+absl::Status MemoryStore::move_subvolume(std::uint64_t root, std::uint64_t parent,
+                                         const FileName& place) {
+  if (!has_subvolume(root) || !has_subvolume(parent) || root == kTopLevelRoot) {
+    return errno_status(ENOENT, "rename", fmt::format("root {}", root));
+  }
+  subvolumes_.at(root).info.parent = parent;
+  subvolumes_.at(root).info.place = place;
+  running_ = true;
+  return absl::OkStatus();
+}
+
 void MemoryStore::for_each_item(std::uint64_t root, ItemPlace first, ItemPlace last,
                                 Filesystem::FileExtentVisitor visit) const {
   const auto subvolume = subvolumes_.find(root);
@@ -117,6 +189,7 @@ absl::Status MemoryStore::unlink(FileKey key) {
   MemoryInode* inode = find(key);
   if (inode == nullptr || inode->inode.links == 0) return errno_status(ENOENT, "unlink", "file");
   inode->inode.links = 0;
+  inode->names.clear();
   running_ = true;
   if (inode->handles == 0) destroy(key);
   return absl::OkStatus();

@@ -42,6 +42,7 @@ struct MemoryItem {
 
 struct MemoryInode {
   Inode inode;
+  std::vector<FileName> names;
   std::map<std::uint64_t, MemoryItem> items;  // by file offset
   std::map<std::uint64_t, Bytes> dirty;       // blocks without an extent yet, by file offset
   std::uint64_t handles = 0;                  // open files
@@ -52,6 +53,7 @@ struct MemorySubvolume {
   Subvolume info;
   std::uint64_t next_inode = kFirstFreeObjectid + 1;  // the first is the directory
   std::map<std::uint64_t, MemoryInode> inodes;
+  std::map<std::uint64_t, FileName> folders;  // but for the first, which has no name
 };
 
 struct ItemKey {
@@ -87,6 +89,11 @@ class MemoryStore {
   MemoryInode* find(FileKey key);
   const MemoryInode* find(FileKey key) const;
   std::vector<FileKey> files() const;
+  std::optional<NamedInode> names(FileKey key) const;
+  std::uint64_t create_folder(std::uint64_t root, const FileName& name);
+  absl::Status rename(FileKey key, const FileName& name);
+  absl::Status link(FileKey key, const FileName& name);
+  absl::Status move_subvolume(std::uint64_t root, std::uint64_t parent, const FileName& place);
   void for_each_item(std::uint64_t root, ItemPlace first, ItemPlace last,
                      Filesystem::FileExtentVisitor visit) const;
   absl::Status unlink(FileKey key);

@@ -4,6 +4,9 @@
 #include <linux/btrfs.h>
 #include <linux/btrfs_tree.h>
 
+#include <string>
+#include <utility>
+
 #include "bytes.h"
 
 namespace skep::btrfs {
@@ -42,6 +45,12 @@ void parse_inline_refs(std::span<const std::byte> bytes, Extent& extent) {
     }
     at += size;
   }
+}
+
+// The name of `length` bytes at `at`; empty, which no name is, when it does not fit.
+std::string name_at(std::span<const std::byte> bytes, std::size_t at, std::size_t length) {
+  if (at > bytes.size() || bytes.size() - at < length) return {};
+  return {reinterpret_cast<const char*>(bytes.data()) + at, length};
 }
 
 }  // namespace
@@ -99,6 +108,7 @@ std::optional<FileExtent> parse_file_extent(const Item& item) {
   const auto type = load<std::uint8_t>(item.data, offsetof(btrfs_file_extent_item, type));
   FileExtent out;
   out.file_offset = item.key.offset;
+  out.generation = load<std::uint64_t>(item.data, offsetof(btrfs_file_extent_item, generation));
   out.compression = load<std::uint8_t>(item.data, offsetof(btrfs_file_extent_item, compression));
   out.encoded = load<std::uint8_t>(item.data, offsetof(btrfs_file_extent_item, encryption)) != 0 ||
                 load<std::uint16_t>(item.data, offsetof(btrfs_file_extent_item, other_encoding));
@@ -136,6 +146,38 @@ std::optional<Subvolume> parse_root_item(const Item& item) {
   out.last_snapshot = load<std::uint64_t>(item.data, offsetof(btrfs_root_item, last_snapshot));
   out.read_only = load<std::uint64_t>(item.data, offsetof(btrfs_root_item, flags)) & 1;
   return out;
+}
+
+std::optional<std::uint64_t> parse_root_generation(const Item& item) {
+  constexpr std::size_t kAt = offsetof(btrfs_root_item, generation);
+  if (item.key.type != BTRFS_ROOT_ITEM_KEY || item.data.size() < kAt + 8) return std::nullopt;
+  return load<std::uint64_t>(item.data, kAt);
+}
+
+void parse_names(const Item& item, absl::FunctionRef<void(FileName)> visit) {
+  const bool extended = item.key.type == BTRFS_INODE_EXTREF_KEY;
+  if (!extended && item.key.type != BTRFS_INODE_REF_KEY) return;
+  const std::size_t header = extended ? sizeof(btrfs_inode_extref) : sizeof(btrfs_inode_ref);
+  const std::size_t length_at =
+      extended ? offsetof(btrfs_inode_extref, name_len) : offsetof(btrfs_inode_ref, name_len);
+  for (std::size_t at = 0; at < item.data.size();) {
+    const auto length = load<std::uint16_t>(item.data, at + length_at);
+    FileName out;
+    out.folder = extended ? load<std::uint64_t>(item.data, at) : item.key.offset;
+    out.name = name_at(item.data, at + header, length);
+    if (out.name.empty()) return;
+    at += header + length;
+    visit(std::move(out));
+  }
+}
+
+std::optional<FileName> parse_root_backref(const Item& item) {
+  if (item.key.type != BTRFS_ROOT_BACKREF_KEY) return std::nullopt;
+  FileName out;
+  out.folder = load<std::uint64_t>(item.data, offsetof(btrfs_root_ref, dirid));
+  out.name = name_at(item.data, sizeof(btrfs_root_ref),
+                     load<std::uint16_t>(item.data, offsetof(btrfs_root_ref, name_len)));
+  return out.name.empty() ? std::nullopt : std::optional(std::move(out));
 }
 
 }  // namespace skep::btrfs

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The option table: every command and option of skep stands here, and nowhere else. The only file
-// that sees CLI11, which is slow to compile.
+// Reads the command line, and calls the command it names. Only this file, the option table and what
+// tells it as data see CLI11, which is slow to compile.
 #include <absl/synchronization/mutex.h>
 #include <fmt/format.h>
 
@@ -12,188 +12,17 @@
 #include <utility>
 #include <vector>
 
-#include "control.h"
+#include "command_tree.h"
+#include "option_table.h"
 #include "output.h"
-#include "run.h"
 #include "skep/btrfs/filesystem_uuid.h"
 #include "skep/btrfs/status.h"
-#include "skep/index/table.h"
 #include "skep/service/config.h"
 #include "skep/service/exit_status.h"
-#include "skep/service/sizes.h"
-#include "status.h"
-#include "table.h"
+#include "skep/service/suggestion.h"
 
 namespace skep::cli {
 namespace {
-
-// Throws when the text is no size, or not in [least, most].
-std::uint64_t size_of(const std::string& name, const std::string& text, std::uint64_t least,
-                      std::uint64_t most) {
-  const auto size = service::parse_size(text);
-  if (!size) {
-    throw CLI::ValidationError(name, fmt::format("'{}' is no size; write 64K, 1G", text));
-  }
-  if (*size < least || *size > most) {
-    throw CLI::ValidationError(
-        name, fmt::format("{} is not between {} and {}", text, service::format_size(least),
-                          service::format_size(most)));
-  }
-  return *size;
-}
-
-// A size option: "64K", "1G"; refused outside [least, most].
-CLI::Option* add_size(CLI::App& app, const std::string& name, std::uint64_t& bytes,
-                      std::uint64_t least, std::uint64_t most, const std::string& help) {
-  return app
-      .add_option_function<std::string>(
-          name,
-          [&bytes, name, least, most](const std::string& text) {
-            bytes = size_of(name, text, least, most);
-          },
-          help)
-      ->type_name("SIZE");
-}
-
-// An option with a few named values.
-template <typename T>
-void add_choice(CLI::App& app, const std::string& name, T& value,
-                const std::vector<std::pair<std::string, T>>& choices, const std::string& help) {
-  std::vector<std::string> names;
-  names.reserve(choices.size());
-  for (const auto& choice : choices) names.push_back(choice.first);
-  const std::string type = fmt::format("{}", fmt::join(names, "|"));
-  app.add_option_function<std::string>(
-         name,
-         [&value, choices, name, type](const std::string& text) {
-           for (const auto& [of_choice, chosen] : choices) {
-             if (text != of_choice) continue;
-             value = chosen;
-             return;
-           }
-           throw CLI::ValidationError(name, fmt::format("'{}' is not one of {}", text, type));
-         },
-         help)
-      ->type_name(type);
-}
-
-void add_run(CLI::App& app, RunCommand& command) {
-  auto& options = command.options.settings;
-  app.add_flag("--once", command.once,
-               "Make passes until one frees nothing more, then end (default: stay)");
-  add_size(app, "--table-size", options.table_size_bytes, index::Table::kMinBytes,
-           index::Table::kMaxBytes,
-           "Size of the fingerprint table (default: by the data, 1M to 64M)");
-  app.add_option("--state-dir", options.state_dir,
-                 "Where table and state are kept (default: /var/lib/skep/UUID)")
-      ->type_name("DIR");
-  add_choice<dedupe::Depth>(app, "--depth", options.engine.depth,
-                            {{"quick", dedupe::Depth::kQuick}, {"deep", dedupe::Depth::kDeep}},
-                            "Compressed extents by checksums alone, or read too (default: deep)");
-  add_choice<index::FingerprintKind>(
-      app, "--fingerprint", options.fingerprint,
-      {{"csum", index::FingerprintKind::kCsum}, {"data", index::FingerprintKind::kData}},
-      "From the checksums, or from all data, read (default: csum)");
-  app.add_flag("--nodatasum", options.engine.nodatasum,
-               "Extents without checksums (NOCOW) too: read, shared among themselves");
-  app.add_option("--threads", options.engine.threads, "Batches shared at a time")
-      ->check(CLI::Range(1, 64))
-      ->capture_default_str()
-      ->type_name("N");
-  add_size(app, "--min-run", options.engine.min_run_bytes, 0, 128ULL << 20,
-           "Shortest stretch worth a fragment (default: 4K)");
-  app.add_option("--max-copy-ratio", options.engine.max_copy_ratio,
-                 "Most bytes copied for each byte freed")
-      ->check(CLI::Range(0.0, 100.0))
-      ->check([](const std::string& text) {
-        return text.find_first_of("nN") == std::string::npos ? "" : text + " is no number";
-      })
-      ->capture_default_str()
-      ->type_name("RATIO");
-  app.add_flag("--json", command.json, "Print the summary as one JSON object");
-  auto* quiet = app.add_flag("-q,--quiet", command.quiet, "Nothing on stderr but errors");
-  app.add_flag("-v,--verbose", command.verbose,
-               "Passes, extents left for a rare reason, and counters too")
-      ->excludes(quiet);
-  app.add_option("--run-dir", options.run_dir,
-                 "Where status.json is kept, without --once (default: /run/skep/UUID)")
-      ->type_name("DIR");
-  app.add_option("--config-dir", command.config_dir,
-                 "Where skep.conf and UUID.conf are (default: /etc/skep)")
-      ->type_name("DIR");
-  app.add_flag("--check-config", command.check_config,
-               "Say whether the configuration is right, and end");
-  app.add_option("MOUNT|UUID", command.options.target,
-                 "Any mount point of the filesystem, or its UUID");
-}
-
-constexpr char kTableName[] = "MOUNT|UUID|FILE";
-
-void check_table_name(const TableCommand& command) {
-  if (!command.name.empty() || !command.state_dir.empty()) return;
-  throw CLI::RequiredError(fmt::format("{} or --state-dir", kTableName));
-}
-
-CLI::App* add_table_command(CLI::App& app, TableCommand& command, const std::string& name,
-                            TableCommand::Action action, const std::string& help) {
-  CLI::App* sub = app.add_subcommand(name, help);
-  sub->add_option(kTableName, command.name, "A mount point, the filesystem's UUID, or the file");
-  sub->add_option("--state-dir", command.state_dir,
-                  "Where the table is kept (default: /var/lib/skep/UUID)")
-      ->type_name("DIR");
-  if (action != TableCommand::Action::kResize) {
-    sub->add_flag("--json", command.json, "Print the result as one JSON object");
-  }
-  sub->callback([&command, action] {
-    command.action = action;
-    check_table_name(command);
-  });
-  return sub;
-}
-
-void add_table(CLI::App& app, TableCommand& command) {
-  using Action = TableCommand::Action;
-  add_table_command(app, command, "show", Action::kShow, "Say what a table is, and how full");
-  CLI::App* resize = add_table_command(app, command, "resize", Action::kResize,
-                                       "Give a table another size, and keep what fits");
-  resize->add_option("SIZE", command.size, "The new size, such as 64M");
-  resize->callback([&command] {
-    command.action = Action::kResize;
-    // Beside a --state-dir the size may stand alone.
-    if (command.size.empty()) command.size.swap(command.name);
-    if (command.size.empty()) throw CLI::RequiredError("SIZE");
-    command.size_bytes =
-        size_of("SIZE", command.size, index::Table::kMinBytes, index::Table::kMaxBytes);
-    check_table_name(command);
-  });
-  add_table_command(app, command, "check", Action::kCheck, "Look for damage in a table");
-}
-
-// Which instances are meant: of `skep status`, `skep pause` and `skep resume`.
-template <typename Command>
-void add_instances(CLI::App& app, Command& command) {
-  app.add_option("MOUNT|UUID", command.name,
-                 "A mount point, or the filesystem's UUID (default: all instances)");
-  app.add_option("--run-dir", command.run_dir,
-                 "Where an instance, or each, has its status (default: /run/skep)")
-      ->type_name("DIR");
-}
-
-CLI::App* add_status(CLI::App& app, StatusCommand& command) {
-  CLI::App* sub = app.add_subcommand("status", "Show what running instances do");
-  add_instances(*sub, command);
-  sub->add_flag("-w,--watch", command.watch, "Again each second, until Ctrl-C");
-  sub->add_flag("--json", command.json, "As JSON");
-  return sub;
-}
-
-CLI::App* add_control(CLI::App& app, ControlCommand& command, const std::string& name,
-                      ControlCommand::Action action, const std::string& help) {
-  CLI::App* sub = app.add_subcommand(name, help);
-  add_instances(*sub, command);
-  sub->callback([&command, action] { command.action = action; });
-  return sub;
-}
 
 // " table show": the commands that were given, for messages.
 std::string commands_of(const CLI::App& app) {
@@ -202,28 +31,20 @@ std::string commands_of(const CLI::App& app) {
   return " " + given.front()->get_name() + commands_of(*given.front());
 }
 
-// The command line: what each command was told, and which one was given.
-struct Commands {
-  RunCommand run;
-  TableCommand table;
-  StatusCommand status;
-  ControlCommand control;
-  CLI::App *run_app = nullptr, *table_app = nullptr, *status_app = nullptr, *pause_app = nullptr,
-           *resume_app = nullptr;
-
-  explicit Commands(CLI::App& app) {
-    app.set_version_flag("--version", "skep " SKEP_VERSION);
-    run_app = app.add_subcommand("run", "Deduplicate a mounted filesystem");
-    add_run(*run_app, run);
-    status_app = add_status(app, status);
-    pause_app =
-        add_control(app, control, "pause", ControlCommand::Action::kPause, "Let instances rest");
-    resume_app =
-        add_control(app, control, "resume", ControlCommand::Action::kResume, "Let them go on");
-    table_app = app.add_subcommand("table", "Look after a table file");
-    add_table(*table_app, table);
+// "'estimat' is no command; did you mean 'estimate'?" Empty when a command was given.
+std::string no_command(const CLI::App& app, int argc, char** argv) {
+  const std::string_view given = argc > 1 ? argv[1] : "";
+  if (given.empty() || given[0] == '-') return "";
+  service::Suggestion suggestion(given);
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+    if (command->check_name(std::string(given))) return "";
+    suggestion.offer(command->get_name(), command->get_name());
   }
-};
+  return fmt::format("'{}' is no command{}", given,
+                     suggestion.name().empty()
+                         ? "; see 'skep --help'"
+                         : fmt::format("; did you mean '{}'?", suggestion.name()));
+}
 
 int wrong_call(std::string_view message) { return fail(service::kExitUsage, message); }
 
@@ -233,12 +54,27 @@ std::optional<btrfs::Uuid> filesystem_of(const std::string& target) {
   return found.ok() ? std::optional(*found) : std::nullopt;
 }
 
+// The configuration files alone.
+absl::StatusOr<service::Settings> read_files(const std::string& config_dir,
+                                             const std::string& target) {
+  const auto filesystem = filesystem_of(target);
+  return service::load_settings(config_dir.empty() ? service::kConfigDir : config_dir,
+                                filesystem ? &*filesystem : nullptr);
+}
+
+absl::Status check_limits(const service::Settings& settings) {
+  for (const auto& [limits, of] : {std::pair(settings.engine.filter.file_bytes, "file"),
+                                   std::pair(settings.engine.filter.extent_bytes, "extent")}) {
+    if (limits.consistent()) continue;
+    return absl::InvalidArgumentError(
+        fmt::format("--min-{0}-size is above --max-{0}-size: that leaves nothing", of));
+  }
+  return absl::OkStatus();
+}
+
 // The configuration files, with the command line, which has been parsed before, over them.
 absl::StatusOr<service::Settings> read_settings(int argc, char** argv, const RunCommand& command) {
-  const auto filesystem = filesystem_of(command.options.target);
-  auto settings =
-      service::load_settings(command.config_dir.empty() ? service::kConfigDir : command.config_dir,
-                             filesystem ? &*filesystem : nullptr);
+  auto settings = read_files(command.config_dir, command.options.target);
   if (!settings.ok()) return settings;
   CLI::App app;
   Commands commands(app);
@@ -251,7 +87,24 @@ absl::StatusOr<service::Settings> read_settings(int argc, char** argv, const Run
         fmt::format("--depth quick reads nothing: not with {}",
                     merged.engine.nodatasum ? "--nodatasum" : "--fingerprint data"));
   }
+  if (auto status = check_limits(merged); !status.ok()) return status;
   return merged;
+}
+
+// The same for those who only look: what a run would do with these files.
+int look(int argc, char** argv, const LookCommand& command, LookCommand Commands::*which,
+         int (*show)(const LookCommand&)) {
+  const auto settings = read_files(command.config_dir, command.options.target);
+  if (!settings.ok()) return wrong_call(std::string(message_of(settings.status())));
+  CLI::App app;
+  Commands commands(app);
+  (commands.*which).options.settings = *settings;
+  app.parse(argc, argv);
+  const LookCommand& merged = commands.*which;
+  if (auto status = check_limits(merged.options.settings); !status.ok()) {
+    return wrong_call(std::string(message_of(status)));
+  }
+  return show(merged);
 }
 
 int check_config(const service::Settings& settings) {
@@ -265,7 +118,11 @@ int check_config(const service::Settings& settings) {
 
 int start_run(int argc, char** argv, RunCommand& command) {
   if (command.options.target.empty() && !command.check_config) {
-    return wrong_call("MOUNT|UUID is required; see 'skep run --help'");
+    return wrong_call(fmt::format("MOUNT|UUID is required; see 'skep {} --help'",
+                                  command.options.scan_only ? "scan" : "run"));
+  }
+  if (command.options.gentle && !command.once) {
+    return wrong_call("--gentle goes with --once; without, skep always keeps to its limits");
   }
   const auto settings = [argc, argv, &command] { return read_settings(argc, argv, command); };
   auto merged = settings();
@@ -286,17 +143,33 @@ int parse_and_run(int argc, char** argv) {
   } catch (const CLI::Success& e) {  // --help, --version
     return app.exit(e);
   } catch (const CLI::ParseError& e) {
+    if (const std::string message = no_command(app, argc, argv); !message.empty()) {
+      return wrong_call(message);
+    }
     return wrong_call(fmt::format("{}; see 'skep{} --help'", e.what(), commands_of(app)));
   }
   if (commands.table_app->parsed()) {
     if (!commands.table_app->get_subcommands().empty()) return table(commands.table);
     return wrong_call("table: show, resize or check is required; see 'skep table --help'");
   }
+  if (commands.dedupe_files_app->parsed()) return dedupe_files(commands.dedupe_files);
+  if (commands.completion_app->parsed()) {
+    return print_completion(commands.completion, command_tree(app));
+  }
   if (commands.status_app->parsed()) return show_status(commands.status);
+  if (commands.report_app->parsed()) return report(commands.report);
+  if (commands.explain_app->parsed()) return explain_file(commands.explain);
   if (commands.pause_app->parsed() || commands.resume_app->parsed()) {
     return control(commands.control);
   }
-  if (!commands.run_app->parsed()) {
+  if (commands.find_new_app->parsed()) return find_new(commands.find_new);
+  if (commands.import_beesd_app->parsed()) return import_beesd(commands.import_beesd);
+  if (commands.estimate_app->parsed()) {
+    return look(argc, argv, commands.estimate, &Commands::estimate, estimate);
+  }
+  if (commands.tune_app->parsed()) return look(argc, argv, commands.tune, &Commands::tune, tune);
+  if (!commands.run_app->parsed() && !commands.dedup_vol_app->parsed() &&
+      !commands.scan_app->parsed()) {
     return wrong_call("a command is required; see 'skep --help'");
   }
   return start_run(argc, argv, commands.run);

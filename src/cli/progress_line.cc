@@ -23,8 +23,11 @@ constexpr double kLeastSeconds = 1;
 
 }  // namespace
 
-ProgressLine::ProgressLine(const service::Progress& progress)
-    : progress_(progress), terminal_(isatty(STDERR_FILENO) == 1), thread_([this] { run(); }) {}
+ProgressLine::ProgressLine(const service::Progress& progress, std::string_view gained)
+    : progress_(progress),
+      gained_(gained),
+      terminal_(isatty(STDERR_FILENO) == 1),
+      thread_([this] { run(); }) {}
 
 ProgressLine::~ProgressLine() {
   {
@@ -51,8 +54,9 @@ void ProgressLine::show(double seconds) {
   const std::uint64_t done = std::min<std::uint64_t>(progress_.counters.bytes_progress, total);
   const double share = total == 0 ? 0 : static_cast<double>(done) / static_cast<double>(total);
   best_percent_ = std::max(best_percent_, share * 100);
-  std::string text = fmt::format("{:3.0f} %  {} of {}  {} freed", best_percent_, format_size(done),
-                                 format_size(total), format_size(progress_.counters.freed_bytes()));
+  std::string text =
+      fmt::format("{:3.0f} %  {} of {}  {} {}", best_percent_, format_size(done),
+                  format_size(total), format_size(progress_.counters.freed_bytes()), gained_);
   if (seconds > kLeastSeconds && done != 0) {
     const double rate = static_cast<double>(done) / seconds;
     text += fmt::format("  {}/s  {} left", format_size(static_cast<std::uint64_t>(rate)),

@@ -6,6 +6,7 @@
 
 #include <condition_variable>
 #include <mutex>
+#include <string_view>
 #include <thread>
 
 #include "skep/service/run_once.h"
@@ -14,7 +15,8 @@ namespace skep::cli {
 
 class ProgressLine {
  public:
-  explicit ProgressLine(const service::Progress& progress);
+  // `gained`: what is said of the bytes that the counters have as freed.
+  explicit ProgressLine(const service::Progress& progress, std::string_view gained = "freed");
   ~ProgressLine();
   ProgressLine(const ProgressLine&) = delete;
   ProgressLine& operator=(const ProgressLine&) = delete;
@@ -24,6 +26,7 @@ class ProgressLine {
   void show(double seconds);
 
   const service::Progress& progress_;
+  const std::string_view gained_;
   const bool terminal_;
   double best_percent_ = 0;  // further passes add work; the line never goes backwards
   std::mutex mutex_;

@@ -15,26 +15,34 @@
 #include <cstring>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "progress_line.h"
+#include "scan_summary.h"
 #include "skep/btrfs/status.h"
 #include "skep/service/daemon.h"
 #include "skep/service/exit_status.h"
+#include "stop_signals.h"
 #include "summary.h"
 
 namespace skep::cli {
 namespace {
 
-std::atomic<bool> stop_asked = false;
-static_assert(std::atomic<bool>::is_always_lock_free, "set by a signal handler");
+// The table is mapped: where its page cannot be read, or a changed one cannot be given room, the
+// kernel sends a signal. Nothing is lost by ending, as after a crash.
+void on_bus_error(int) {
+  constexpr std::string_view kText =
+      "skep: the table can not be written or read, its filesystem is full or damaged; "
+      "make room, or choose another --state-dir\n";
+  (void)!write(STDERR_FILENO, kText.data(), kText.size());
+  _exit(service::kExitFailed);
+}
 
-void install_signal_handlers() {
+void install_bus_error_handler() {
   struct sigaction action {};
-  action.sa_handler = [](int) { stop_asked = true; };
-  // No SA_RESTART: waits in the kernel end early where they can.
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+  action.sa_handler = on_bus_error;
+  sigaction(SIGBUS, &action, nullptr);
 }
 
 void set_up_log(const RunCommand& command) {
@@ -59,21 +67,23 @@ void set_up_log(const RunCommand& command) {
 namespace {
 
 int run_once(const RunCommand& command) {
-  install_signal_handlers();
+  const std::atomic<bool>& stop = stop_on_signals();
   service::Progress progress;
   service::RunResult result;
   {
     std::optional<ProgressLine> line;
     if (!command.quiet) line.emplace(progress);
-    result = service::run_once(command.options, progress, stop_asked);
+    result = service::run_once(command.options, progress, stop);
   }
   if (result.refusal.exit_status != 0) {
     spdlog::error("{}", result.refusal.message);
     return result.refusal.exit_status;
   }
   const std::string& mount = command.options.target;
-  fmt::print("{}", command.json ? summary_json(mount, result.summary, progress.counters)
-                                : summary_text(mount, result.summary, progress.counters));
+  const bool scan_only = command.options.scan_only;
+  const auto text = command.json ? (scan_only ? scan_json : summary_json)
+                                 : (scan_only ? scan_text : summary_text);
+  fmt::print("{}", text(mount, result.summary, progress.counters));
   if (std::fflush(stdout) != 0) {
     spdlog::error("writing the summary: {}", std::strerror(errno));
     return service::kExitFailed;
@@ -102,6 +112,7 @@ int run_daemon(const RunCommand& command, const ReadSettings& settings) {
 
 int run(const RunCommand& command, const ReadSettings& settings) {
   set_up_log(command);
+  install_bus_error_handler();
   return command.once ? run_once(command) : run_daemon(command, settings);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// `skep run`.
+// `skep run` and `skep scan`.
 #pragma once
 
 #include <absl/status/statusor.h>
@@ -13,7 +13,7 @@
 namespace skep::cli {
 
 struct RunCommand {
-  bool once = false;
+  bool once = false;  // also of `skep scan`, which is options.scan_only
   bool check_config = false;
   std::string config_dir;  // empty: service::kConfigDir
   service::RunOptions options;

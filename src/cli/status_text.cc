@@ -47,7 +47,8 @@ constexpr Words kHolds[] = {{"paused", "paused; 'skep resume' lets it go on"},
                             {"write_budget", "has written what it may in a day"},
                             {"metadata_space", "little room for metadata"},
                             {"read_only", "the filesystem is mounted read-only"},
-                            {"other_instance", "another skep is working"}};
+                            {"other_instance", "another skep is working"},
+                            {"turn", "another filesystem is worked on first"}};
 
 // A name that this skep does not know is shown as it is.
 template <std::size_t kCount>
@@ -82,9 +83,10 @@ class Text {
   }
 
   void add_state(bool bars) {
-    line("state", instance_.running ? state() : "not running; last heard of " + since(s_.written));
+    line("state", instance_.running ? state_in_words(s_)
+                                    : "not running; last heard of " + since(s_.written));
     if (!instance_.running) return;
-    if (!s_.hold.empty()) line(is_held(s_) ? "held" : "slowed", hold());
+    if (!s_.hold.empty()) line(is_held(s_) ? "held" : "slowed", hold_in_words(s_));
     if (s_.work_total == 0) return;
     line("progress",
          fmt::format("{}{:.1f} %, {} of {}", bars ? bar(s_.progress) : "", percent(s_.progress),
@@ -146,18 +148,6 @@ class Text {
                            format_size(s_.since_ever.*field)));
   }
 
-  std::string state() const {
-    std::string out = in_words(kPhases, s_.phase);
-    if (!s_.pass.empty()) out += ": " + in_words(kPasses, s_.pass);
-    if (s_.seconds_left) out += fmt::format("; {} left", format_duration(*s_.seconds_left));
-    return out;
-  }
-
-  std::string hold() const {
-    return s_.hold_text.empty() || s_.hold == "paused" ? in_words(kHolds, s_.hold)
-                                                       : printable(s_.hold_text);
-  }
-
   static std::string since(std::int64_t time) {
     return age(static_cast<std::uint64_t>(std::max<std::int64_t>(time, 0)));
   }
@@ -187,13 +177,26 @@ std::string short_text(const Instance& instance, bool bars) {
   return text.take();
 }
 
-ordered_json to_json(const Instance& instance) {
+}  // namespace
+
+std::string state_in_words(const Status& status) {
+  std::string out = in_words(kPhases, status.phase);
+  if (!status.pass.empty()) out += ": " + in_words(kPasses, status.pass);
+  if (status.seconds_left) out += fmt::format("; {} left", format_duration(*status.seconds_left));
+  return out;
+}
+
+std::string hold_in_words(const Status& status) {
+  if (status.hold.empty()) return "";
+  return status.hold_text.empty() || status.hold == "paused" ? in_words(kHolds, status.hold)
+                                                             : printable(status.hold_text);
+}
+
+ordered_json instance_json(const Instance& instance) {
   auto out = ordered_json::parse(service::status_json(instance.status));
   out["running"] = instance.running;
   return out;
 }
-
-}  // namespace
 
 std::string instances_text(const service::Instances& instances, bool bars) {
   if (instances.found.size() == 1) return full_text(instances.found.front(), bars);
@@ -204,7 +207,7 @@ std::string instances_text(const service::Instances& instances, bool bars) {
 
 std::string instances_json(const service::Instances& instances, bool one_line) {
   ordered_json out = ordered_json::array();
-  for (const auto& instance : instances.found) out.push_back(to_json(instance));
+  for (const auto& instance : instances.found) out.push_back(instance_json(instance));
   if (instances.one) out = ordered_json(out.at(0));
   return out.dump(one_line ? -1 : 2) + "\n";
 }

@@ -4,6 +4,7 @@
 // for the clock.
 #pragma once
 
+#include <nlohmann/json.hpp>
 #include <string>
 
 #include "skep/service/instances.h"
@@ -17,5 +18,11 @@ std::string instances_text(const service::Instances& instances, bool bars);
 // The object of status.json and `running`: one where one was named, else an array. Followed by a
 // newline; `one_line`: and holding no other.
 std::string instances_json(const service::Instances& instances, bool one_line);
+
+// Parts of these: what it does; and why it waits or is slow, empty when it does not.
+std::string state_in_words(const service::Status& status);
+std::string hold_in_words(const service::Status& status);
+// The object alone.
+nlohmann::ordered_json instance_json(const service::Instance& instance);
 
 }  // namespace skep::cli

@@ -7,7 +7,9 @@
 #include <nlohmann/json.hpp>
 
 #include "skep/service/sizes.h"
+#include "summary_head.h"
 #include "text.h"
+#include "verdict_text.h"
 
 namespace skep::cli {
 namespace {
@@ -17,65 +19,6 @@ using dedupe::Verdict;
 using service::format_size;
 
 constexpr auto kVerdicts = static_cast<std::size_t>(Verdict::kCount);
-
-const char* explain(Verdict verdict) {
-  switch (verdict) {
-    case Verdict::kUnique:
-      return "next to nothing of it is stored elsewhere";
-    case Verdict::kKeeper:
-      return "the copy that stays";
-    case Verdict::kNoChecksum:
-      return "no checksums: nodatasum, or preallocated";
-    case Verdict::kCompressed:
-      return "compressed, and not looked into (--depth quick)";
-    case Verdict::kPreallocated:
-      return "partly preallocated";
-    case Verdict::kNodatasum:
-      return "in a file without copy-on-write or checksums";
-    case Verdict::kImmutable:
-      return "in an immutable file";
-    case Verdict::kEncoded:
-      return "encrypted, or of an unknown encoding";
-    case Verdict::kSystem:
-      return "belongs to btrfs itself";
-    case Verdict::kTooManyReferences:
-      return "too many references";
-    case Verdict::kUnreferenced:
-      return "no file uses it any more";
-    case Verdict::kShortRuns:
-      return "only runs below --min-run";
-    case Verdict::kTailOnly:
-      return "ends of files that end differently";
-    case Verdict::kCopyRatio:
-      return "too much would have to be copied";
-    case Verdict::kMetadataPrice:
-      return "would not pay: metadata would grow by more";
-    case Verdict::kChanged:
-      return "changed meanwhile";
-    case Verdict::kDiffers:
-      return "the data differed after all";
-    case Verdict::kBusy:
-      return "in use: swap, or being sent";
-    case Verdict::kFailed:
-      return "errors";
-    case Verdict::kFreed:
-    case Verdict::kCount:
-      break;
-  }
-  return "";
-}
-
-const char* name_of(service::Result result) {
-  switch (result) {
-    case service::Result::kDone:
-      return "done";
-    case service::Result::kStopped:
-      return "stopped";
-    case service::Result::kFailed:
-      break;
-  }
-  return "failed";
-}
 
 std::string left_text(const Counters& counters) {
   std::string out;
@@ -135,12 +78,7 @@ std::string summary_text(const std::string& mount, const service::Summary& summa
 
 std::string summary_json(const std::string& mount, const service::Summary& summary,
                          const Counters& counters) {
-  nlohmann::ordered_json out;
-  out["version"] = 1;
-  out["filesystem"] = btrfs::to_string(summary.filesystem);
-  out["mount"] = mount;
-  out["result"] = name_of(summary.result);
-  if (!summary.stop_reason.empty()) out["stop_reason"] = summary.stop_reason;
+  nlohmann::ordered_json out = summary_head(mount, summary);
   out["resumed"] = summary.resumed;
   out["seconds"] = summary.seconds;
   out["passes"] = summary.passes;

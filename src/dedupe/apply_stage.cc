@@ -43,22 +43,24 @@ bool same_source(const Task& a, const Task& b) {
 // Tails take a block each, which nothing makes smaller: those of compressed victims go with others.
 btrfs::ExtentKind kind_of_tails(btrfs::ExtentKind victim) { return {0, victim.nodatasum}; }
 
-// Targets in one call with `task`.
-std::size_t most_targets(const Task& task) {
-  return std::clamp<std::size_t>(limits::kCallBytes / std::max<std::uint64_t>(task.length, 1), 1,
+// Targets in one call with `task`: the kernel compares the source once more with each.
+std::size_t most_targets(const Task& task, const Steps& steps) {
+  return std::clamp<std::size_t>(steps.ahead_bytes() / std::max<std::uint64_t>(task.length, 1), 1,
                                  btrfs::kMaxDedupeTargets);
 }
 
 // Carries out one batch.
 class Application {
  public:
-  Application(btrfs::Filesystem& fs, PhaseGate& gate, Counters& counters,
-              const std::atomic<bool>& stop, Batch& batch)
+  Application(btrfs::Filesystem& fs, PhaseGate& gate, Strangers& strangers, Counters& counters,
+              const std::atomic<bool>& stop, const Steps& steps, Batch& batch)
       : fs_(fs),
+        strangers_(strangers),
         counters_(counters),
         stop_(stop),
+        steps_(steps),
         batch_(batch),
-        sharer_(fs, gate, counters),
+        sharer_(fs, gate, counters, steps),
         block_(fs.info().block_size),
         plans_(std::move(batch.plans)),
         verdicts_(plans_.size(), Verdict::kFreed),
@@ -89,7 +91,7 @@ class Application {
   void share_group(btrfs::File& source, std::uint64_t offset, std::span<const Task> group);
   std::shared_ptr<btrfs::File> source_of(const Task& task);
   Remnants& remnants(btrfs::ExtentKind kind) {
-    return remnants_.try_emplace(kind, fs_, kind).first->second;
+    return remnants_.try_emplace(kind, fs_, kind, steps_).first->second;
   }
   void locate_copies();
   void locate_copies(btrfs::ExtentKind kind, Remnants& remnants);
@@ -103,8 +105,10 @@ class Application {
   void report();
 
   btrfs::Filesystem& fs_;
+  Strangers& strangers_;
   Counters& counters_;
   const std::atomic<bool>& stop_;
+  const Steps& steps_;
   Batch& batch_;
   // By how they are stored; second chances apart, they come when the others are on disk.
   std::map<btrfs::ExtentKind, Remnants> remnants_, second_remnants_;
@@ -129,8 +133,9 @@ void Application::fail(std::size_t plan, const absl::Status& status) {
     fail(plan, Verdict::kFailed);
     return;
   }
-  fail(plan, error == ENOENT || error == ESTALE || error == EINVAL ? Verdict::kChanged
-                                                                   : Verdict::kFailed);
+  // EAGAIN: opening would break a lease, as a file server takes them on what its clients write.
+  const bool changes = error == ENOENT || error == ESTALE || error == EINVAL || error == EAGAIN;
+  fail(plan, changes ? Verdict::kChanged : Verdict::kFailed);
 }
 
 void Application::copy_remnants() {
@@ -169,18 +174,7 @@ void Application::collect_tasks() {
                 share.length};
       switch (share.kind) {
         case SourceKind::kFile:
-          // Ranges of one file that follow each other in another are shared in one call, also
-          // across extents.
           task.copies = {};
-          if (!file_tasks_.empty()) {
-            Task& last = file_tasks_.back();
-            if (last.source == task.source && last.target == task.target && last.plan == p &&
-                last.source_offset + last.length == task.source_offset &&
-                last.target_offset + last.length == task.target_offset) {
-              last.length += task.length;
-              continue;
-            }
-          }
           file_tasks_.push_back(task);
           break;
         case SourceKind::kZero:
@@ -226,9 +220,8 @@ std::shared_ptr<btrfs::File> Application::source_of(const Task& task) {
     }
     case SourceKind::kCopy:
       return {std::shared_ptr<void>(), remnants(task.copies).blocks()};
-    case SourceKind::kTailCopy:
-      return {std::shared_ptr<void>(), remnants(task.copies).tails()};
     case SourceKind::kFile:
+    case SourceKind::kTailCopy:  // share_tails() has its source at hand
       break;
   }
   auto opened = fs_.open(task.source);
@@ -256,14 +249,15 @@ void Application::share_all(SourceKind kind, std::vector<Task>& tasks) {
       first = end;
     }
   }
-  ReadAhead ahead(fs_, counters_);
+  ReadAhead ahead(fs_, counters_, steps_);
   // The prefetch stage has asked for the first of them.
   std::size_t asked = 0;
   std::uint64_t asked_bytes = 0, shared_bytes = 0;
   for (std::size_t i = 0; i < tasks.size();) {
-    for (; asked < tasks.size() && asked_bytes < shared_bytes + limits::kReadAheadBytes; ++asked) {
+    const std::uint64_t most_ahead = steps_.ahead_bytes();
+    for (; asked < tasks.size() && asked_bytes < shared_bytes + most_ahead; ++asked) {
       const Task& task = tasks[asked];
-      if (asked_bytes >= limits::kReadAheadBytes || kind != SourceKind::kFile) {
+      if (asked_bytes >= most_ahead || kind != SourceKind::kFile) {
         ahead.add(task.target, task.target_offset, task.length);
         if (kind == SourceKind::kFile) ahead.add(task.source, task.source_offset, task.length);
       }
@@ -271,7 +265,7 @@ void Application::share_all(SourceKind kind, std::vector<Task>& tasks) {
     }
     ahead.flush();
     std::size_t end = i + 1;
-    while (end < tasks.size() && end - i < most_targets(tasks[i]) &&
+    while (end < tasks.size() && end - i < most_targets(tasks[i], steps_) &&
            same_source(tasks[i], tasks[end])) {
       ++end;
     }
@@ -292,6 +286,10 @@ void Application::share_group(btrfs::File& source, std::uint64_t offset,
   std::vector<btrfs::DedupeTarget> targets;
   std::vector<const Task*> of_target;
   for (const Task& task : group) {
+    // Strangers, as has been found out since it was planned.
+    if (strangers_.frequent(plans_[task.plan].only_fingerprint)) {
+      fail(task.plan, Verdict::kDiffers);
+    }
     // A plan that cannot be finished is not carried on: it would only fragment.
     if (verdicts_[task.plan] != Verdict::kFreed) continue;
     auto file = fs_.open(task.target);
@@ -306,6 +304,9 @@ void Application::share_group(btrfs::File& source, std::uint64_t offset,
   const auto verdicts = sharer_.share(source, offset, group.front().length, targets);
   for (std::size_t i = 0; i < verdicts.size(); ++i) {
     const Task& task = *of_target[i];
+    if (verdicts[i] == Verdict::kDiffers && task.kind == SourceKind::kFile) {
+      strangers_.look_into({source, offset}, {*targets[i].file, task.target_offset}, task.length);
+    }
     if (verdicts[i] == Verdict::kDiffers && differing_.size() < kMostSecondChances &&
         task.kind != SourceKind::kCopy && task.kind != SourceKind::kTailCopy) {
       differing_.push_back(task);
@@ -432,7 +433,7 @@ void Application::give_second_chances() {
 
 void Application::give_second_chance(const Task& task) {
   const btrfs::ExtentKind kind = plans_[task.plan].kind;
-  Remnants& copies = second_remnants_.try_emplace(kind, fs_, kind).first->second;
+  Remnants& copies = second_remnants_.try_emplace(kind, fs_, kind, steps_).first->second;
   auto begin = copies.append({{task.target, task.target_offset, task.length}});
   auto file = fs_.open(task.target);
   if (!begin.ok() || !file.ok()) {
@@ -465,6 +466,7 @@ void Application::report() {
     outcome.fragments = plan.fragments;
     outcome.price_bytes = plan.price_bytes;
     outcome.keepers = std::move(plan.keepers);
+    outcome.victim_blocks = std::move(plan.victim_blocks);
     batch_.outcomes.push_back(std::move(outcome));
   }
 }
@@ -474,7 +476,7 @@ void Application::report() {
 absl::Status ApplyStage::run(Batch& batch) {
   if (batch.plans.empty()) return absl::OkStatus();
   const Stopwatch watch(counters_.nanos_share);
-  return Application(fs_, gate_, counters_, stop_, batch).run();
+  return Application(fs_, gate_, strangers_, counters_, stop_, steps_, batch).run();
 }
 
 }  // namespace skep::dedupe

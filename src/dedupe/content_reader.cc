@@ -71,6 +71,7 @@ void ContentReader::finish(Piece& piece, CachePolicy policy) {
   ahead_bytes_ -= asked;
   if (piece.file == nullptr) {
     ++counters_.contents_unreadable;
+    piece.extent->unreadable = true;
     return;
   }
   counters_.bytes_read_asked += asked;
@@ -79,6 +80,7 @@ void ContentReader::finish(Piece& piece, CachePolicy policy) {
   if (policy == CachePolicy::kDrop) drop(piece);
   if (!read.ok()) {
     ++counters_.contents_unreadable;
+    piece.extent->unreadable = true;
     return;
   }
   const std::size_t got = *read;
@@ -116,17 +118,19 @@ void ContentReader::complete_tail(const ToRead& wanted) {
 }
 
 void ContentReader::read(std::span<const ToRead> extents, CachePolicy policy,
-                         absl::FunctionRef<bool()> stop) {
+                         absl::FunctionRef<bool()> stop, const Steps& steps) {
   std::deque<Piece> waiting, started;
   ahead_bytes_ = 0;
   std::size_t next = 0;
   while (!stop()) {
+    const std::uint64_t most_ahead = std::min(limits::kContentAheadBytes, steps.ahead_bytes());
     while (waiting.empty() && next < extents.size()) cut(extents[next++], waiting);
-    if (!waiting.empty() && (started.empty() || ahead_bytes_ < limits::kContentAheadBytes)) {
+    if (!waiting.empty() && (started.empty() || ahead_bytes_ < most_ahead)) {
       start(waiting.front());
       started.push_back(std::move(waiting.front()));
       waiting.pop_front();
     } else if (!started.empty()) {
+      steps.wait();
       finish(started.front(), policy);
       started.pop_front();
     } else {

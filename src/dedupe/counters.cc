@@ -9,26 +9,13 @@ std::int64_t now_nanos() { return std::chrono::steady_clock::now().time_since_ep
 }  // namespace
 
 std::string_view name_of(Verdict verdict) {
-  static constexpr std::string_view kNames[] = {"freed",
-                                                "unique",
-                                                "keeper",
-                                                "no_checksum",
-                                                "compressed",
-                                                "preallocated",
-                                                "nodatasum",
-                                                "immutable",
-                                                "encoded",
-                                                "system",
-                                                "too_many_references",
-                                                "unreferenced",
-                                                "short_runs",
-                                                "tail_only",
-                                                "copy_ratio",
-                                                "metadata_price",
-                                                "changed",
-                                                "differs",
-                                                "busy",
-                                                "failed"};
+  static constexpr std::string_view kNames[] = {
+      "freed",          "unique",       "keeper",    "no_checksum",
+      "compressed",     "preallocated", "nodatasum", "immutable",
+      "encoded",        "system",       "excluded",  "too_many_references",
+      "unreferenced",   "short_runs",   "tail_only", "copy_ratio",
+      "metadata_price", "changed",      "differs",   "busy",
+      "failed"};
   static_assert(std::size(kNames) == static_cast<std::size_t>(Verdict::kCount));
   return kNames[static_cast<std::size_t>(verdict)];
 }
@@ -60,6 +47,8 @@ void Counters::for_each(absl::FunctionRef<void(std::string_view, std::uint64_t)>
   visit("contents_unreadable", contents_unreadable);
   visit("lone_blocks_read", lone_read);
   visit("lone_blocks_strangers", lone_strangers);
+  visit("stranger_pairs", stranger_pairs);
+  visit("searches_passed_over", searches_passed_over);
   visit("role_swaps", role_swaps);
   visit("references_inline", references_inline);
   visit("references_searched", references_searched);
@@ -67,7 +56,10 @@ void Counters::for_each(absl::FunctionRef<void(std::string_view, std::uint64_t)>
   visit("share_ranges", share_ranges);
   visit("share_differs", share_differs);
   visit("share_retries", share_retries);
+  visit("share_busy", share_busy);
   visit("fragments_added", fragments);
+  visit("extents_indexed", extents_indexed);
+  visit("extents_late", extents_late);
   visit("commits", commits);
   visit("extents_not_gone", not_gone);
   visit("bytes_zero", bytes_zero);

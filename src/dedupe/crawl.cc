@@ -28,16 +28,42 @@ std::uint64_t Census::bytes_from(std::uint32_t tier) const {
   return std::accumulate(bytes.begin() + tier, bytes.end(), std::uint64_t{0});
 }
 
-Crawl::Crawl(btrfs::Filesystem& fs, Window window, Cursor start, const Census& census)
+absl::StatusOr<std::uint64_t> begin_of_extent(btrfs::Filesystem& fs, std::uint64_t address,
+                                              std::uint64_t floor) {
+  // Most are short: to look back far at once would read over many.
+  constexpr std::uint64_t kLookBack[] = {1ULL << 20, 16ULL << 20, btrfs::kMaxExtentLength};
+  for (const std::uint64_t back : kLookBack) {
+    std::uint64_t at = std::max(floor, address - std::min(address, back));
+    std::uint64_t found = address;
+    while (at < address) {
+      auto page = fs.extents(at, address - 1, kPageBuffer);
+      if (!page.ok()) return page.status();
+      if (!page->extents.empty()) {
+        const btrfs::Extent& last = page->extents.back();
+        found = last.end() > address ? last.address : 0;
+      }
+      if (page->done) break;
+      at = page->next;
+    }
+    // Only the last one before it can reach into it.
+    if (found != address) return found == 0 ? address : found;
+  }
+  return address;
+}
+
+Crawl::Crawl(btrfs::Filesystem& fs, Window window, Cursor start, const Census& census,
+             SizeLimits lengths)
     : fs_(fs),
       window_(window),
+      lengths_(lengths),
       census_(census),
       start_(start),
       tier_(start.tier),
       address_(start.address) {}
 
 bool Crawl::wants(const btrfs::Extent& extent) const {
-  return window_.contains(extent.generation) && !start_.has_passed(extent.address, extent.length);
+  return window_.contains(extent.generation) && lengths_.contains(extent.length) &&
+         !start_.has_passed(extent.address, extent.length);
 }
 
 // Reads the extents of tiers [tier_, end_tier), sorted.
@@ -67,7 +93,7 @@ absl::Status Crawl::refill() {
     std::uint32_t end = tier_;
     for (std::uint64_t together = 0; end < kTierMinBytes.size(); ++end) {
       together += census_.extents[end];
-      if (together > limits::kGatherExtents) break;
+      if (together > census_.most_gathered) break;
     }
     if (end > tier_) {
       const bool any = std::any_of(census_.extents.begin() + tier_, census_.extents.begin() + end,
@@ -113,8 +139,9 @@ absl::StatusOr<BatchPtr> Crawl::next() {
   return batch;
 }
 
-Marked::Marked(btrfs::Filesystem& fs, Window window, const ContentMarks& marks, std::uint64_t reach)
-    : fs_(fs), window_(window) {
+Marked::Marked(btrfs::Filesystem& fs, Window window, const ContentMarks& marks, std::uint64_t reach,
+               SizeLimits lengths)
+    : fs_(fs), window_(window), lengths_(lengths) {
   for (const std::uint64_t at : marks.list()) {
     const std::uint64_t first = at - std::min(at, reach);
     const std::uint64_t end = at + ContentMarks::kGranuleBytes + reach;
@@ -126,29 +153,6 @@ Marked::Marked(btrfs::Filesystem& fs, Window window, const ContentMarks& marks, 
   }
 }
 
-// Where the extent begins that reaches into `address` from before it; `address` when none does.
-// Most are short: to look back far at once would read over many.
-absl::StatusOr<std::uint64_t> Marked::begin_of(std::uint64_t address) {
-  constexpr std::uint64_t kLookBack[] = {1ULL << 20, 16ULL << 20, btrfs::kMaxExtentLength};
-  for (const std::uint64_t back : kLookBack) {
-    std::uint64_t at = std::max(walked_, address - std::min(address, back));
-    std::uint64_t found = address;
-    while (at < address) {
-      auto page = fs_.extents(at, address - 1, kPageBuffer);
-      if (!page.ok()) return page.status();
-      if (!page->extents.empty()) {
-        const btrfs::Extent& last = page->extents.back();
-        found = last.end() > address ? last.address : 0;
-      }
-      if (page->done) break;
-      at = page->next;
-    }
-    // Only the last one before it can reach into it.
-    if (found != address) return found == 0 ? address : found;
-  }
-  return address;
-}
-
 // Reads a page of the present range.
 absl::Status Marked::refill() {
   ready_.clear();
@@ -156,14 +160,15 @@ absl::Status Marked::refill() {
   while (ready_.empty() && range_ < ranges_.size()) {
     const Range range = ranges_[range_];
     if (walked_ < range.first) {
-      auto begin = begin_of(range.first);
+      auto begin = begin_of_extent(fs_, range.first, walked_);
       if (!begin.ok()) return begin.status();
       walked_ = *begin;
     }
     auto page = fs_.extents(walked_, range.end - 1, kPageBuffer);
     if (!page.ok()) return page.status();
     for (auto& extent : page->extents) {
-      if (extent.generation <= window_.to) ready_.push_back(std::move(extent));
+      const bool wanted = extent.generation <= window_.to && lengths_.contains(extent.length);
+      if (wanted) ready_.push_back(std::move(extent));
     }
     walked_ = page->done ? range.end : page->next;
     if (walked_ >= range.end) ++range_;

@@ -12,6 +12,7 @@
 
 #include "skep/dedupe/apply_stage.h"
 #include "skep/dedupe/content_marks.h"
+#include "skep/dedupe/file_filter.h"
 #include "skep/dedupe/fingerprint_stage.h"
 #include "skep/dedupe/keeper_catalog.h"
 #include "skep/dedupe/limits.h"
@@ -24,6 +25,7 @@
 #include "skep/dedupe/roles.h"
 #include "skep/dedupe/scan.h"
 #include "skep/dedupe/settle_stage.h"
+#include "skep/dedupe/strangers.h"
 #include "skep/index/content_cache.h"
 
 namespace skep::dedupe {
@@ -41,9 +43,9 @@ std::uint32_t metadata_copies(btrfs::Filesystem& fs) {
 // The first error of any stage; ends the pass.
 class FirstError {
  public:
-  explicit FirstError(const std::atomic<bool>& stop_asked) : stop_asked_(stop_asked) {}
+  explicit FirstError(const std::function<bool()>& stop_asked) : stop_asked_(stop_asked) {}
   // True when the pass shall go on.
-  bool ok() const { return !failed_ && !stop_asked_; }
+  bool ok() const { return !failed_ && !stop_asked_(); }
   void note(absl::Status status) {
     if (status.ok()) return;
     absl::MutexLock lock(&mutex_);
@@ -56,7 +58,7 @@ class FirstError {
   }
 
  private:
-  const std::atomic<bool>& stop_asked_;
+  const std::function<bool()>& stop_asked_;
   std::atomic<bool> failed_ = false;
   mutable absl::Mutex mutex_;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
@@ -66,21 +68,25 @@ class FirstError {
 
 struct Engine::Shared {
   Shared(btrfs::Filesystem& f, const index::Fingerprinter& fp, index::Table& t, Counters& c,
-         const Options& o, Pace* p)
+         const Options& o, Pace* p, Applier* a, std::function<bool()> soon)
       : fs(f),
         fingerprinter(fp),
         table(t),
         counters(c),
         options(o),
         pace(p),
+        applier(a),
+        stores_soon(std::move(soon)),
         contents(fp, f.info().block_size),
-        read_resolver(f, gate, c),
-        load_resolver(f, gate, c),
+        filter(f, o.filter),
+        read_resolver(f, gate, c, filter_of_files()),
+        load_resolver(f, gate, c, filter_of_files()),
         fingerprint({f, fp, contents, read_resolver, c, o}),
         loader({f, fp, contents, load_resolver, c, o}),
-        resolver(f, gate, c),
+        resolver(f, gate, c, filter_of_files()),
         catalog(f, resolver),
-        price(f.info().node_size, metadata_copies(f)) {}
+        price(f.info().node_size, metadata_copies(f)),
+        strangers(fp, f.info().block_size, c) {}
 
   btrfs::Filesystem& fs;
   const index::Fingerprinter& fingerprinter;
@@ -88,31 +94,41 @@ struct Engine::Shared {
   Counters& counters;
   const Options options;
   Pace* const pace;
+  Applier* const applier;
+  const std::function<bool()> stores_soon;
   PhaseGate gate;
   Roles roles;
   index::ContentCache contents;
   ContentMarks marks;
   Unjudged unjudged;
-  // One for each stage that uses it.
+  FileFilter filter;
+  // Null where files are not told apart: then nothing is asked or looked up.
+  FileFilter* filter_of_files() { return options.filter.any_of_files() ? &filter : nullptr; }
+  // One for each stage that uses it; that of the loader serves the match stage too.
   Resolver read_resolver, load_resolver;
   FingerprintStage fingerprint, loader;
   Resolver resolver;
   KeeperCatalog catalog;
   MetadataPrice price;
+  Strangers strangers;
+  std::vector<std::uint64_t> retries;
 
   // Where the table is sampled, not every block of what is stored twice meets its like.
   std::uint64_t mark_reach() const { return table.usage().level == 0 ? 0 : kMarkReach; }
 };
 
 Engine::Engine(btrfs::Filesystem& fs, const index::Fingerprinter& fingerprinter,
-               index::Table& table, Counters& counters, const Options& options, Pace* pace)
-    : shared_(std::make_unique<Shared>(fs, fingerprinter, table, counters, options, pace)) {}
+               index::Table& table, Counters& counters, const Options& options, Pace* pace,
+               Applier* applier, std::function<bool()> stores_soon)
+    : shared_(std::make_unique<Shared>(fs, fingerprinter, table, counters, options, pace, applier,
+                                       std::move(stores_soon))) {}
 
 Engine::~Engine() = default;
 
 // One walk through the stages, from a source of batches.
 struct Engine::Flow {
-  Flow(Shared& shared, PassKind kind, Window window, Cursor start, const std::atomic<bool>& stop);
+  Flow(Shared& shared, PassKind kind, Window window, Cursor start,
+       const std::function<bool()>& stop);
   void run(BatchSource& source, const std::function<void(Cursor)>& settled);
   // What a stage may still do with a batch once the pass is to end: nothing, but hand it on.
   bool go_on() {
@@ -124,6 +140,7 @@ struct Engine::Flow {
   const PassKind kind;
   FirstError error;
   std::atomic<bool> halt = false;  // stop, or an error: for the stages that finish what they hold
+  const Steps steps;
   MatchStage match;
   PlanStage plan;
   const PrefetchStage prefetch;
@@ -132,19 +149,23 @@ struct Engine::Flow {
 };
 
 Engine::Flow::Flow(Shared& shared, PassKind pass, Window window, Cursor start,
-                   const std::atomic<bool>& stop)
+                   const std::function<bool()>& stop)
     : s(shared),
       kind(pass),
       error(stop),
-      match({s.fs, s.fingerprinter, s.table, s.contents, s.loader, s.roles, s.counters, s.options},
+      steps(shared.pace, [this] { return !go_on(); }),
+      match({s.fs, s.fingerprinter, s.table, s.contents, s.loader, s.load_resolver, s.roles,
+             s.strangers, s.counters, s.options, steps},
             kind, window),
       plan({s.fs, s.fingerprinter, s.table, s.contents, s.resolver, s.catalog, s.price, s.roles,
-            s.counters, s.options, [this] { match.expect_changes(); }}),
-      prefetch(s.fs, s.counters),
-      apply(s.fs, s.gate, s.counters, halt),
+            s.counters, s.options, [this] { match.expect_changes(); }, steps}),
+      prefetch(s.fs, s.counters, steps),
+      apply(s.fs, s.gate, s.strangers, s.counters, halt, steps),
       settle({s.fs, s.table, s.catalog, s.price, s.roles, s.counters,
-              [this] { match.expect_changes(); }},
-             start) {}
+              [this] { match.expect_changes(); }, shared.stores_soon},
+             start) {
+  s.filter.forget();
+}
 
 void Engine::Flow::run(BatchSource& source, const std::function<void(Cursor)>& settled) {
   namespace flow = tbb::flow;
@@ -166,7 +187,7 @@ void Engine::Flow::run(BatchSource& source, const std::function<void(Cursor)>& s
   flow::limiter_node<BatchPtr> limiter(graph, limits::kBatchesInFlight);
   // 3. Their blocks' fingerprints, from the csum tree.
   flow::function_node<BatchPtr, BatchPtr> fingerprint_node(graph, flow::serial, [&](BatchPtr b) {
-    if (go_on()) error.note(s.fingerprint.run(*b, kind, s.marks, reach, s.unjudged));
+    if (go_on()) error.note(s.fingerprint.run(*b, kind, s.marks, reach, s.unjudged, steps));
     b->dropped = !go_on();
     return b;
   });
@@ -185,13 +206,13 @@ void Engine::Flow::run(BatchSource& source, const std::function<void(Cursor)>& s
   });
   // 6. Reading ahead.
   flow::function_node<BatchPtr, BatchPtr> prefetch_node(graph, flow::serial, [&](BatchPtr b) {
-    if (go_on()) prefetch.run(*b);
+    if (s.applier == nullptr && go_on()) prefetch.run(*b);
     return b;
   });
   // 7. Copies and shares. From here on the data lies elsewhere.
   flow::function_node<BatchPtr, BatchPtr> apply_node(graph, s.options.threads, [&](BatchPtr b) {
     go_on();
-    error.note(apply.run(*b));
+    error.note(s.applier != nullptr ? s.applier->run(*b) : apply.run(*b));
     return b;
   });
   // 8. Table, totals, cursor; freed space is verified.
@@ -199,6 +220,7 @@ void Engine::Flow::run(BatchSource& source, const std::function<void(Cursor)>& s
                                                                 [&](const BatchPtr& b) {
                                                                   error.note(settle.run(*b));
                                                                   settled(settle.cursor());
+                                                                  s.fs.let_go_of_old_files();
                                                                   if (s.pace) s.pace->batch_done();
                                                                   return flow::continue_msg();
                                                                 });
@@ -216,9 +238,9 @@ void Engine::Flow::run(BatchSource& source, const std::function<void(Cursor)>& s
   s.roles.forget_keepers();
 }
 
-// Extents that were keepers when the crawl met them: each round may free some, whose keepers are
-// then for the next. What is left after the last round stays.
-void Engine::revisit(PassKind kind, Window window, const std::atomic<bool>& stop,
+// Extents that were keepers when the crawl met them, or could not be shared: each round may free
+// some, whose keepers are then for the next. What is left after the last round stays.
+void Engine::revisit(PassKind kind, Window window, const std::function<bool()>& stop,
                      PassResult& result) {
   Shared& s = *shared_;
   result.reached = {kTierMinBytes.size(), 0};
@@ -226,27 +248,75 @@ void Engine::revisit(PassKind kind, Window window, const std::atomic<bool>& stop
   for (int i = 0; i < limits::kRevisits && result.complete && !deferred.empty(); ++i) {
     const std::uint64_t gone = s.counters.bytes_gone;
     Flow flow(s, kind, window, result.reached, stop);
-    Revisit source(s.fs, std::move(deferred));
+    Revisit source(s.fs, deferred);
     flow.run(source, [](Cursor) {});
     result.status = flow.error.status();
     result.complete = flow.go_on();
+    if (!result.complete) {
+      // Which of them were looked at is not known; twice does no harm.
+      for (const auto& extent : deferred) {
+        s.roles.defer(extent.address, extent.length, extent.why);
+      }
+      return;
+    }
     deferred = s.roles.take_deferred();
     if (s.counters.bytes_gone == gone) break;
   }
-  if (kind == PassKind::kDeepPlain) return;  // the quick pass has told of them
   for (const auto& extent : deferred) {
+    const bool retry = extent.why != Verdict::kKeeper;
+    if (retry && s.retries.size() < limits::kRetries) s.retries.push_back(extent.address);
+    if (kind == PassKind::kDeepPlain) continue;  // the quick pass has told of them
     ++s.counters.extents_scanned;
     s.counters.bytes_scanned += extent.length;
-    s.counters.leave(Verdict::kKeeper, extent.length);
+    s.counters.leave(extent.why, extent.length);
   }
 }
+
+void Engine::look(PassKind kind, const std::vector<std::uint64_t>& addresses, Window window,
+                  const std::function<bool()>& stop, PassResult& result) {
+  for (const std::uint64_t address : addresses) shared_->roles.defer(address, 0);
+  if (result.complete) in_arena([&] { revisit(kind, window, stop, result); });
+}
+
+PassResult Engine::look_at(const std::vector<std::uint64_t>& addresses, Window window,
+                           const std::function<bool()>& stop) {
+  PassResult result;
+  result.complete = true;
+  look(PassKind::kQuick, addresses, window, stop, result);
+  return result;
+}
+
+PassResult Engine::look_again(const std::vector<std::uint64_t>& addresses, Window window,
+                              const std::function<bool()>& stop) {
+  Shared& s = *shared_;
+  PassResult result;
+  result.complete = true;
+  // What the quick pass is to checksums, the deep ones are to fingerprints of the data.
+  s.marks.mark_all();
+  const bool by_csums = s.fingerprinter.kind() == index::FingerprintKind::kCsum;
+  look(by_csums ? PassKind::kQuick : PassKind::kDeepPlain, addresses, window, stop, result);
+  if (s.options.depth == Depth::kDeep) {
+    look(PassKind::kDeepRead, addresses, window, stop, result);
+  }
+  s.marks.clear();
+  return result;
+}
+
+void Engine::retry_deferred() {
+  for (const auto& extent : shared_->roles.take_deferred()) {
+    if (shared_->retries.size() == limits::kRetries) break;
+    shared_->retries.push_back(extent.address);
+  }
+}
+
+std::vector<std::uint64_t> Engine::take_retries() { return std::exchange(shared_->retries, {}); }
 
 absl::Status Engine::read_contents(Window window, std::uint64_t start,
                                    const std::function<bool()>& stop,
                                    const std::function<void(std::uint64_t)>& reached) {
   Shared& s = *shared_;
   ContentScan scan{s.fs,    s.fingerprint, s.fingerprinter, s.table, s.contents,
-                   s.marks, &s.unjudged,   s.counters,      s.pace};
+                   s.marks, &s.unjudged,   s.counters,      s.pace,  s.options.filter.extent_bytes};
   return scan.run(window, start, stop, reached);
 }
 
@@ -254,7 +324,7 @@ absl::Status Engine::refill_contents(Window window, const std::function<bool()>&
   Shared& s = *shared_;
   ContentMarks marks;
   ContentScan scan{s.fs,  s.fingerprint, s.fingerprinter, s.table, s.contents,
-                   marks, nullptr,       s.counters,      s.pace};
+                   marks, nullptr,       s.counters,      s.pace,  s.options.filter.extent_bytes};
   return scan.run(window, 0, stop, [](std::uint64_t) {});
 }
 
@@ -270,15 +340,20 @@ void Engine::conclude_contents() {
 bool Engine::anything_to_deepen() const { return shared_->marks.any(); }
 void Engine::deepen_everything() { shared_->marks.mark_all(); }
 
-PassResult Engine::run_pass(PassKind kind, Window window, Cursor start, const Census& census,
-                            const std::atomic<bool>& stop, std::function<void(Cursor)> settled) {
-  Shared& s = *shared_;
-  // Sharing waits in the kernel: as many workers as may share, and one for all the rest.
-  const std::size_t workers = s.options.threads + 1;
+// Sharing waits in the kernel: as many workers as may share, and one for all the rest.
+void Engine::in_arena(const std::function<void()>& work) {
+  const std::size_t workers = shared_->options.threads + 1;
   const tbb::global_control control(tbb::global_control::max_allowed_parallelism, workers + 1);
   tbb::task_arena arena(static_cast<int>(workers));
+  arena.execute(work);
+}
+
+PassResult Engine::run_pass(PassKind kind, Window window, Cursor start, const Census& census,
+                            const std::function<bool()>& stop,
+                            std::function<void(Cursor)> settled) {
+  Shared& s = *shared_;
   PassResult result;
-  arena.execute([&] {
+  in_arena([&] {
     {
       Flow flow(s, kind, window, start, stop);
       // What was read may equal what is older than the window: the marks say where. Where
@@ -286,11 +361,11 @@ PassResult Engine::run_pass(PassKind kind, Window window, Cursor start, const Ce
       const bool marked = kind == PassKind::kDeepPlain && s.marks.complete() &&
                           s.fingerprinter.kind() == index::FingerprintKind::kCsum;
       if (marked) {
-        Marked extents(s.fs, window, s.marks, s.mark_reach());
+        Marked extents(s.fs, window, s.marks, s.mark_reach(), s.options.filter.extent_bytes);
         flow.run(extents, [](Cursor) {});
         result.reached = start;
       } else {
-        Crawl crawl(s.fs, window, start, census);
+        Crawl crawl(s.fs, window, start, census, s.options.filter.extent_bytes);
         flow.run(crawl, settled);
         result.reached = flow.settle.cursor();
       }

@@ -44,7 +44,7 @@ void FingerprintStage::apply_probe(const ProbedExtent& probed, FingerprintedExte
 
 // Snapshots alone refer to it: the extent item names a tree block, not a file.
 ProbedExtent FingerprintStage::search(const btrfs::Extent& extent) {
-  Resolved resolved = p_.resolver.resolve(extent);
+  Resolved resolved = p_.resolver.resolve(extent, Resolver::Excluded::kDrop);
   ProbedExtent out;
   out.known = resolved.verdict == Verdict::kFreed;
   out.compression = resolved.kind.compression;
@@ -86,12 +86,16 @@ absl::Status FingerprintStage::describe(std::vector<btrfs::Extent> extents, bool
   return absl::OkStatus();
 }
 
-void FingerprintStage::read_contents(std::span<const ToRead> extents,
-                                     ContentReader::CachePolicy policy,
-                                     absl::FunctionRef<bool()> stop) {
-  reader_.read(extents, policy, stop);
+void FingerprintStage::read_contents(std::span<ToRead> extents, ContentReader::CachePolicy policy,
+                                     absl::FunctionRef<bool()> stop, const Steps& steps) {
+  for (ToRead& one : extents) {
+    std::erase_if(one.references,
+                  [&](const Reference& reference) { return p_.resolver.excludes(reference.file); });
+  }
+  reader_.read(extents, policy, stop, steps);
   for (const ToRead& one : extents) {
     const FingerprintedExtent& e = *one.extent;
+    if (e.unreadable) continue;  // else it would not be read again
     const std::uint64_t end = std::min<std::uint64_t>(one.end, e.blocks.size());
     p_.contents.insert({e.extent.address, e.extent.length, e.blocks.size() * block_,
                         e.extent.generation, e.extent.refs, e.kind},
@@ -101,10 +105,13 @@ void FingerprintStage::read_contents(std::span<const ToRead> extents,
 
 bool FingerprintStage::load(std::uint64_t address, std::uint64_t block) {
   auto page = p_.fs.extents(address, address, kOneExtentBuffer);
+  load_errors_ += !page.ok();
   if (!page.ok() || page->extents.empty()) return false;
+  if (!p_.options.filter.extent_bytes.contains(page->extents.front().length)) return false;
   std::vector<FingerprintedExtent> found;
   std::vector<ToRead> to_read;
   auto status = describe(std::move(page->extents), true, found, to_read);
+  load_errors_ += !status.ok();
   if (!status.ok() || to_read.empty()) return false;
   const std::uint64_t blocks = found.front().blocks.size();
   if (block >= blocks) return false;
@@ -138,7 +145,7 @@ absl::Status FingerprintStage::run_quick(std::vector<btrfs::Extent> extents, Bat
 }
 
 absl::Status FingerprintStage::run(Batch& batch, PassKind pass, const ContentMarks& marks,
-                                   std::uint64_t reach, Unjudged& unjudged) {
+                                   std::uint64_t reach, Unjudged& unjudged, const Steps& steps) {
   auto extents = std::exchange(batch.extents, {});
   if (pass != PassKind::kQuick) {
     std::erase_if(extents, [&](const btrfs::Extent& extent) {
@@ -155,7 +162,8 @@ absl::Status FingerprintStage::run(Batch& batch, PassKind pass, const ContentMar
   std::erase_if(to_read, [&](const ToRead& one) {
     return other_pass(*one.extent) || take_from_cache(*one.extent);
   });
-  read_contents(to_read, ContentReader::CachePolicy::kKeep, [] { return false; });
+  read_contents(
+      to_read, ContentReader::CachePolicy::kKeep, [] { return false; }, steps);
   std::erase_if(batch.fingerprinted, other_pass);
   for (const auto& extent : batch.fingerprinted) {
     if (batch.revisit || !extent.read) continue;

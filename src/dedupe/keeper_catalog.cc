@@ -36,6 +36,7 @@ std::optional<Source> tail_block(const Reference& reference, std::uint64_t offse
 KeeperCatalog::Entry KeeperCatalog::resolve(const Keeper& keeper) {
   Entry entry;
   auto page = fs_.extents(keeper.address, keeper.address, 4096);
+  errors_ += !page.ok();
   if (!page.ok() || page->extents.empty()) return entry;
   entry.extent = std::move(page->extents.front());
   Resolved resolved = resolver_.inline_references(entry.extent, limits::kKeeperReferences);
@@ -43,6 +44,11 @@ KeeperCatalog::Entry KeeperCatalog::resolve(const Keeper& keeper) {
   entry.kind = resolved.kind;
   entry.complete = !resolver_.needs_logical_ino(entry.extent);
   return entry;
+}
+
+std::uint64_t KeeperCatalog::errors() const {
+  absl::MutexLock lock(&mutex_);
+  return errors_ + resolver_.errors();
 }
 
 KeeperCatalog::Entry& KeeperCatalog::entry_for(const Keeper& keeper) {
@@ -72,6 +78,7 @@ std::optional<Source> KeeperCatalog::find(const Keeper& keeper, std::uint64_t ad
     for (const Reference& reference : entry.references) {
       auto source = whole_blocks(reference, offset, length, block);
       if (!source || (best && source->length <= best->length)) continue;
+      if (resolver_.excludes(source->file)) continue;  // by now: it was not when it was found
       best = source;
       best->extent_address = keeper.address;
     }
@@ -93,7 +100,7 @@ std::optional<Source> KeeperCatalog::find_tail(const Keeper& keeper, std::uint64
   if (entry.kind != keeper.kind) return std::nullopt;
   for (const Reference& reference : entry.references) {
     auto source = tail_block(reference, address - keeper.address, length);
-    if (!source) continue;
+    if (!source || resolver_.excludes(source->file)) continue;
     source->extent_address = keeper.address;
     return source;
   }
@@ -104,7 +111,8 @@ std::optional<Source> KeeperCatalog::find_tail(std::uint64_t address, std::uint3
   absl::MutexLock lock(&mutex_);
   if (auto it = blocks_.find(address); it != blocks_.end()) {
     auto source = tail_block(it->second.reference, it->second.reference.extent_offset, length);
-    if (source) source->extent_address = it->second.extent_address;
+    if (!source || resolver_.excludes(source->file)) return std::nullopt;
+    source->extent_address = it->second.extent_address;
     return source;
   }
   return std::nullopt;
@@ -119,12 +127,17 @@ void KeeperCatalog::add(const NewReference& reference) {
   block_order_.pop_front();
 }
 
-void KeeperCatalog::forget(std::uint64_t address) {
+void KeeperCatalog::forget(std::uint64_t address, std::uint64_t length) {
   absl::MutexLock lock(&mutex_);
-  auto it = by_address_.find(address);
-  if (it == by_address_.end()) return;
-  newest_first_.erase(it->second);
-  by_address_.erase(it);
+  if (auto it = by_address_.find(address); it != by_address_.end()) {
+    newest_first_.erase(it->second);
+    by_address_.erase(it);
+  }
+  // Their files hold another extent now, which may be going itself.
+  const std::uint64_t end = address + std::max(length, btrfs::kMaxCompressedContent);
+  for (auto it = blocks_.lower_bound(address); it != blocks_.end() && it->first < end;) {
+    it = it->second.extent_address == address ? blocks_.erase(it) : std::next(it);
+  }
 }
 
 }  // namespace skep::dedupe

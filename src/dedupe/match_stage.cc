@@ -33,15 +33,17 @@ MatchStage::MatchStage(const Parts& parts, PassKind pass, Window window)
       window_(window),
       block_(parts.fs.info().block_size),
       finder_({parts.fs, parts.fingerprinter, parts.table, parts.contents, parts.loader,
-               parts.roles, parts.counters}) {}
+               parts.roles, parts.strangers, parts.counters, parts.options.skim}) {}
 
 void MatchStage::run(Batch& batch) {
   const Stopwatch watch(p_.counters.nanos_match);
   index::LocalityCache& cache = finder_.cache();
-  if (changes_.exchange(false)) cache.expect_changes();
+  // Where it fails the plan stage meets the same error, and ends the pass.
+  if (p_.resolver.filters()) p_.resolver.refresh().IgnoreError();
   const std::uint64_t loaded_before = cache.windows_loaded();
   auto extents = std::exchange(batch.fingerprinted, {});
   for (auto& extent : extents) {
+    p_.steps.wait();
     position_ = {batch.tier, extent.extent.address};
     take_up(std::move(extent), batch, true);
   }
@@ -51,18 +53,21 @@ void MatchStage::run(Batch& batch) {
 void MatchStage::take_up(FingerprintedExtent extent, Batch& batch, bool may_swap) {
   const std::uint64_t address = extent.extent.address;
   if (p_.roles.going(address)) return;  // swapped, by an extent of the same revisit
-  if (p_.roles.is_keeper(address)) {
-    // It has references that nobody can name before the next commit.
-    if (!p_.roles.defer(address, extent.extent.length)) {
-      leave(extent, Verdict::kKeeper, batch);
-    }
+  if (p_.roles.is_keeper(address)) return defer_keeper(extent, batch);
+  const std::uint64_t errors = finder_.errors();
+  Match match = this->match(std::move(extent));
+  match.verdict = decide_filtered(match);
+  // Not all that may equal it could be seen. Once more, and then with what there is, should it do.
+  const bool hidden = finder_.errors() != errors || match.victim.unreadable;
+  if (hidden && !(batch.revisit && match.verdict == Verdict::kFreed)) {
+    retry(match.victim, batch);
     return;
   }
-  Match match = this->match(std::move(extent));
-  match.verdict = decide(match);
   const std::vector<FingerprintedExtent> smaller =
       may_swap && !match.runs.empty() ? to_swap(match) : std::vector<FingerprintedExtent>();
   if (match.verdict == Verdict::kFreed && smaller.empty()) {
+    // The plan stage has made it a keeper meanwhile, of a tail.
+    if (!p_.roles.set_going(address)) return defer_keeper(match.victim, batch);
     count_scanned(match.victim.extent);
     commit_victim(match);
     batch.matches.push_back(std::move(match));
@@ -78,12 +83,30 @@ void MatchStage::take_up(FingerprintedExtent extent, Batch& batch, bool may_swap
   stays_ = 0;
 }
 
+// It has references that nobody can name before the next commit.
+void MatchStage::defer_keeper(const FingerprintedExtent& extent, Batch& batch) {
+  if (!p_.roles.defer(extent.extent.address, extent.extent.length)) {
+    leave(extent, Verdict::kKeeper, batch);
+  }
+}
+
+bool MatchStage::speaks_later(const FingerprintedExtent& extent) const {
+  return pass_ == PassKind::kQuick && extent.read && p_.options.depth == Depth::kDeep;
+}
+
+// In whichever pass: what the quick one has said of it does not tell what this one would have
+// found.
+void MatchStage::retry(const FingerprintedExtent& extent, Batch& batch) {
+  if (speaks_later(extent)) return;
+  count_scanned(extent.extent);
+  batch.left.push_back({extent.extent, Verdict::kFailed});
+}
+
 // What stays, with the reason. Of an extent that is looked at twice, one of the passes speaks: for
 // those that are read the deep one (see ContentScan), for all others the quick one.
 void MatchStage::leave(const FingerprintedExtent& extent, Verdict verdict, Batch& batch) {
-  const bool later = pass_ == PassKind::kQuick && extent.read && p_.options.depth == Depth::kDeep;
   const bool earlier = pass_ == PassKind::kDeepPlain && !extent.read;
-  if (later || earlier) return;
+  if (speaks_later(extent) || earlier) return;
   count_scanned(extent.extent);
   batch.left.push_back({extent.extent, verdict});
 }
@@ -111,6 +134,7 @@ Match MatchStage::match(FingerprintedExtent victim) {
   Match out;
   out.victim = std::move(victim);
   p_.counters.fingerprints += out.victim.blocks.size();
+  kept_apart_ = false;
   finder_.begin(out.victim);
   if (out.victim.compressed() && pass_ == PassKind::kQuick) {
     match_alike(out);
@@ -122,7 +146,7 @@ Match MatchStage::match(FingerprintedExtent victim) {
 
 void MatchStage::match_alike(Match& match) {
   auto run = finder_.find_alike(match.victim, [&](const Keeper& keeper, std::uint64_t generation) {
-    return settled(keeper, generation);
+    return serves_settled(keeper, generation);
   });
   if (run) match.runs.push_back(*run);
 }
@@ -131,7 +155,9 @@ void MatchStage::match_blocks(Match& match) {
   const auto count = static_cast<std::uint32_t>(match.victim.blocks.size());
   finder_.find(
       match.victim, 0, count,
-      [&](const Keeper& keeper, std::uint64_t generation) { return settled(keeper, generation); },
+      [&](const Keeper& keeper, std::uint64_t generation) {
+        return serves_settled(keeper, generation);
+      },
       match.runs);
   match.zero_blocks = count_zeros(match);
   std::uint64_t shared = match.zero_blocks;
@@ -149,7 +175,7 @@ void MatchStage::match_blocks(Match& match) {
 
 // The gaps, from anybody.
 void MatchStage::find_more(Match& match) {
-  const auto anybody = [](const Keeper&, std::uint64_t) { return true; };
+  const auto anybody = [&](const Keeper& keeper, std::uint64_t) { return serves(keeper); };
   std::vector<Run> more;
   std::uint32_t at = 0;
   for (const Run& run : match.runs) {
@@ -159,6 +185,9 @@ void MatchStage::find_more(Match& match) {
   finder_.find(match.victim, at, static_cast<std::uint32_t>(match.victim.blocks.size()), anybody,
                more);
   for (const Run& run : more) {
+    // One that a plan has let go meanwhile: it stays.
+    const auto* extent = finder_.cache().extent_at(run.keeper.address);
+    if (extent == nullptr || settled(run.keeper, extent->generation)) continue;
     match.staying_frees_bytes += run.keeper.disk_bytes(run.blocks * block_);
   }
   match.runs.insert(match.runs.end(), more.begin(), more.end());
@@ -187,6 +216,31 @@ bool MatchStage::settled(const Keeper& keeper, std::uint64_t generation) const {
          p_.roles.is_keeper(keeper.address);
 }
 
+// False for one that the filter lets nobody read.
+bool MatchStage::serves(const Keeper& keeper) {
+  const bool out = !p_.options.filter.extent_bytes.contains(keeper.disk_length) ||
+                   p_.resolver.use_of(keeper.address) == Use::kNone;
+  kept_apart_ = kept_apart_ || out;
+  return !out;
+}
+
+// One that cannot go is as good as settled.
+bool MatchStage::serves_settled(const Keeper& keeper, std::uint64_t generation) {
+  if (settled(keeper, generation)) return serves(keeper);
+  return p_.resolver.filters() && p_.options.filter.extent_bytes.contains(keeper.disk_length) &&
+         p_.resolver.use_of(keeper.address) == Use::kStays;
+}
+
+// The filter is asked where something would happen to the extent, and not else: it costs a search
+// or more.
+Verdict MatchStage::decide_filtered(const Match& match) const {
+  const Verdict verdict = decide(match);
+  if (verdict == Verdict::kUnique && kept_apart_) return Verdict::kExcluded;
+  const bool idle = match.runs.empty() && verdict != Verdict::kFreed;
+  if (idle || p_.resolver.use_of(match.victim.extent.address) == Use::kAny) return verdict;
+  return Verdict::kExcluded;
+}
+
 Verdict MatchStage::decide(const Match& match) const {
   const auto& blocks = match.victim.blocks;
   if (blocks.empty()) return Verdict::kNoChecksum;
@@ -210,7 +264,6 @@ Verdict MatchStage::decide(const Match& match) const {
 void MatchStage::commit_victim(Match& match) {
   const FingerprintedExtent& victim = match.victim;
   const std::uint64_t address = victim.extent.address;
-  p_.roles.set_going(address);
   finder_.cache().forget(address, victim.extent.length);
   p_.contents.forget(address, victim.blocks.size() * block_);
   for (std::size_t i = 0; i < victim.blocks.size(); ++i) {
@@ -231,6 +284,7 @@ void MatchStage::commit_victim(Match& match) {
 std::vector<FingerprintedExtent> MatchStage::covered_whole(const Match& match) {
   // Compressed extents have no smaller ones that they cover; and they are what shall stay.
   if (match.victim.compressed()) return {};
+  if (p_.resolver.use_of(match.victim.extent.address) == Use::kNone) return {};
   absl::flat_hash_map<std::uint64_t, std::uint64_t> covered;
   for (const Run& run : match.runs) covered[run.keeper.address] += run.blocks;
   std::vector<FingerprintedExtent> out;
@@ -243,6 +297,7 @@ std::vector<FingerprintedExtent> MatchStage::covered_whole(const Match& match) {
     const bool whole = it->second >= keeper_blocks - keeper_blocks / 16;
     covered.erase(it);
     if (!whole || keeper.length >= match.victim.extent.length) continue;
+    if (p_.resolver.use_of(keeper.address) != Use::kAny) continue;
     if (out.size() >= limits::kSwaps) continue;
     const auto* extent = finder_.cache().extent_at(keeper.address);
     // Those that the crawl has yet to meet come by themselves.

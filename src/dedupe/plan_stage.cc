@@ -18,6 +18,17 @@ namespace {
 // Freed bytes must exceed the price by this factor: the estimate of leaves is rough.
 constexpr double kPriceMargin = 1.5;
 
+index::Fingerprint only_fingerprint(const Match& match) {
+  index::Fingerprint only = index::kNoFingerprint;
+  for (const Run& run : match.runs) {
+    for (std::uint32_t i = run.first; i < run.first + run.blocks; ++i) {
+      if (only == index::kNoFingerprint) only = match.victim.blocks[i];
+      if (match.victim.blocks[i] != only) return index::kNoFingerprint;
+    }
+  }
+  return only;
+}
+
 }  // namespace
 
 absl::Status PlanStage::run(Batch& batch) {
@@ -27,30 +38,50 @@ absl::Status PlanStage::run(Batch& batch) {
   if (auto status = p_.resolver.refresh(); !status.ok()) return status;
   std::vector<Draft> drafts;
   for (auto& match : matches) {
+    p_.steps.wait();
     if (auto one = draft(std::move(match), batch)) drafts.push_back(*std::move(one));
   }
   choose(std::move(drafts), batch);
   return absl::OkStatus();
 }
 
-// Undoes what the match stage committed: the extent stays and can be a keeper.
+// Undoes what the match stage committed: the extent stays and can be a keeper. What was pinned for
+// it is let go last: the match stage, which works meanwhile, puts such extents off, and shall find
+// this one whole when it no longer does.
 void PlanStage::refuse(const Match& match, const std::vector<Reference>& references,
                        Verdict verdict, Batch& batch) {
   const FingerprintedExtent& victim = match.victim;
   const btrfs::Extent& extent = victim.extent;
-  for (const std::uint64_t keeper : match.keepers) p_.roles.unpin(keeper);
-  p_.roles.clear_going(extent.address);
   spdlog::debug("extent {:#x} (+{}): left, {}", extent.address, extent.length, name_of(verdict));
   batch.left.push_back({extent, verdict});
   // Extents that can never be read as a source are not worth their cells.
-  if (verdict == Verdict::kCompressed || verdict == Verdict::kNodatasum) return;
+  if (verdict != Verdict::kCompressed && verdict != Verdict::kNodatasum) {
+    p_.kept();
+    index(victim, references);
+  }
+  p_.roles.clear_going(extent.address);
+  for (const std::uint64_t keeper : match.keepers) p_.roles.unpin(keeper);
+}
+
+// What the match stage took out of the table.
+std::vector<NewBlock> PlanStage::blocks_of(const FingerprintedExtent& victim) const {
+  std::vector<NewBlock> out;
+  const auto add = [&](index::Fingerprint fingerprint, std::uint64_t address) {
+    if (p_.table.sampled(fingerprint)) out.push_back({fingerprint, address});
+  };
   for (std::size_t i = 0; i < victim.blocks.size(); ++i) {
     if (p_.fingerprinter.is_zero(victim.blocks[i])) continue;
-    p_.table.insert(victim.blocks[i], victim.cell_address(i, block_));
+    add(victim.blocks[i], victim.cell_address(i, block_));
   }
   for (std::size_t i = 0; i < victim.stored.size(); ++i) {
-    p_.table.insert(victim.stored[i], extent.address + i * block_);
+    add(victim.stored[i], victim.extent.address + i * block_);
   }
+  return out;
+}
+
+void PlanStage::index(const FingerprintedExtent& victim, const std::vector<Reference>& references) {
+  const btrfs::Extent& extent = victim.extent;
+  for (const NewBlock& block : blocks_of(victim)) p_.table.insert(block.fingerprint, block.address);
   const bool was_read =
       victim.read && std::any_of(victim.blocks.begin(), victim.blocks.end(),
                                  [](auto f) { return f != index::kNoFingerprint; });
@@ -60,7 +91,6 @@ void PlanStage::refuse(const Match& match, const std::vector<Reference>& referen
                        0, victim.blocks);
   }
   remember_tails(victim, references);
-  p_.kept();
 }
 
 void PlanStage::remember_tails(const FingerprintedExtent& victim,
@@ -149,15 +179,22 @@ std::optional<PlanStage::Draft> PlanStage::draft(Match match, Batch& batch) {
     return std::nullopt;
   }
   drop_strangers(match, resolved.references);
+  const std::uint64_t errors = p_.catalog.errors();
   Draft out;
   PlanBuilder builder(match, resolved.references, p_.catalog, p_.roles, p_.table, p_.fingerprinter,
                       block_, p_.options.min_run_bytes);
   const bool built = builder.build(out.plan);
   match.keepers.insert(match.keepers.end(), builder.pinned().begin(), builder.pinned().end());
-  if (!built) {
-    refuse(match, resolved.references, Verdict::kChanged, batch);
-    return std::nullopt;
+  // Not all that could serve was seen. Once more, and then with what there is, should that pay.
+  const bool hidden = p_.catalog.errors() != errors;
+  if (hidden) {
+    for (const Run& run : match.runs) p_.catalog.forget(run.keeper.address, run.keeper.disk_length);
   }
+  const auto give_up = [&](Verdict verdict) {
+    refuse(match, resolved.references, hidden ? Verdict::kFailed : verdict, batch);
+    return std::nullopt;
+  };
+  if (!built || (hidden && !batch.revisit)) return give_up(Verdict::kChanged);
   const std::uint64_t length = match.victim.extent.length;
   const std::uint64_t copied = out.plan.copied_bytes;
   const double most =
@@ -168,17 +205,17 @@ std::optional<PlanStage::Draft> PlanStage::draft(Match match, Batch& batch) {
     Verdict verdict = Verdict::kCopyRatio;
     if (builder.copied_only_tails(out.plan)) verdict = Verdict::kTailOnly;
     if (builder.had_short_runs()) verdict = Verdict::kShortRuns;
-    refuse(match, resolved.references, verdict, batch);
-    return std::nullopt;
+    return give_up(verdict);
   }
   out.gain_bytes = length - copied;
   if (!going_frees_more(out.gain_bytes, match.staying_frees_bytes)) {
-    refuse(match, resolved.references, Verdict::kKeeper, batch);
-    return std::nullopt;
+    return give_up(Verdict::kKeeper);
   }
   out.needs = p_.price.needs(resolved.references, out.plan.shares.size());
   out.references = std::move(resolved.references);
   out.plan.keepers = match.keepers;
+  out.plan.victim_blocks = blocks_of(match.victim);
+  out.plan.only_fingerprint = only_fingerprint(match);
   const double ratio = p_.options.max_copy_ratio;
   out.plan.most_copied_bytes =
       static_cast<std::uint64_t>(ratio / (1 + ratio) * static_cast<double>(length));

@@ -3,8 +3,6 @@
 
 #include <algorithm>
 
-#include "skep/dedupe/limits.h"
-
 namespace skep::dedupe {
 namespace {
 // A range is asked for when it has grown to this: what is held back is not being read.
@@ -12,7 +10,7 @@ constexpr std::uint64_t kAskBytes = 1 << 20;
 }  // namespace
 
 void ReadAhead::add(btrfs::FileKey file, std::uint64_t offset, std::uint64_t length) {
-  length = std::min(length, limits::kShareBytes);
+  length = std::min(length, steps_.bytes());
   asked_ += length;
   for (Range& range : open_) {
     if (range.file != file || offset < range.first || offset > range.end) continue;

@@ -10,19 +10,21 @@
 
 #include "skep/btrfs/filesystem.h"
 #include "skep/dedupe/counters.h"
+#include "skep/dedupe/pace.h"
 #include "skep/dedupe/types.h"
 
 namespace skep::dedupe {
 
 class ReadAhead {
  public:
-  ReadAhead(btrfs::Filesystem& fs, Counters& counters) : fs_(fs), counters_(counters) {}
+  ReadAhead(btrfs::Filesystem& fs, Counters& counters, const Steps& steps)
+      : fs_(fs), counters_(counters), steps_(steps) {}
   ~ReadAhead() { flush(); }
   ReadAhead(const ReadAhead&) = delete;
   ReadAhead& operator=(const ReadAhead&) = delete;
 
-  // Of a range longer than limits::kShareBytes only that much: the rest is asked for piece by piece
-  // while it is shared.
+  // Of a range longer than a step only that much: the rest is asked for piece by piece while it is
+  // shared.
   void add(btrfs::FileKey file, std::uint64_t offset, std::uint64_t length);
   void flush();
   std::uint64_t asked_bytes() const { return asked_; }
@@ -36,6 +38,7 @@ class ReadAhead {
 
   btrfs::Filesystem& fs_;
   Counters& counters_;
+  const Steps& steps_;
   std::array<Range, 4> open_;
   std::size_t next_ = 0;
   std::uint64_t asked_ = 0;

@@ -39,6 +39,7 @@ absl::StatusOr<std::uint64_t> Remnants::append(const std::vector<Copy>& copies) 
   for (const Copy& copy : copies) {
     for (std::uint64_t done = 0; done < copy.length;) {
       buffer.resize(std::min<std::uint64_t>(copy.length - done, limits::kCopyBuffer));
+      steps_.wait();
       Copy piece{copy.from, copy.offset + done, buffer.size()};
       if (auto status = read_exactly(fs_, piece, buffer); !status.ok()) return status;
       if (auto status = blocks_->write(blocks_end_, buffer); !status.ok()) return status;
@@ -51,6 +52,7 @@ absl::StatusOr<std::uint64_t> Remnants::append(const std::vector<Copy>& copies) 
 
 absl::StatusOr<std::uint64_t> Remnants::append_tail(const Copy& tail) {
   if (auto status = ensure(tails_); !status.ok()) return status;
+  steps_.wait();
   // A whole block, so that the next tail begins at a block and nothing is read back.
   std::vector<std::byte> buffer(block_);
   auto status = read_exactly(fs_, tail, std::span(buffer).first(tail.length));

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "skep/btrfs/filesystem.h"
+#include "skep/dedupe/pace.h"
 #include "skep/dedupe/types.h"
 
 namespace skep::dedupe {
@@ -17,8 +18,8 @@ namespace skep::dedupe {
 class Remnants {
  public:
   // Copies are stored as `kind` says.
-  Remnants(btrfs::Filesystem& fs, btrfs::ExtentKind kind)
-      : fs_(fs), kind_(kind), block_(fs.info().block_size) {}
+  Remnants(btrfs::Filesystem& fs, btrfs::ExtentKind kind, const Steps& steps)
+      : fs_(fs), kind_(kind), steps_(steps), block_(fs.info().block_size) {}
 
   // Appends the copies of a plan to the file of whole blocks; returns where they begin in it. Both
   // files begin with a hole of one block: what lies in the first block of a short file may be
@@ -56,6 +57,7 @@ class Remnants {
 
   btrfs::Filesystem& fs_;
   const btrfs::ExtentKind kind_;
+  const Steps& steps_;
   const std::uint64_t block_;
   std::shared_ptr<btrfs::TemporaryFile> blocks_, tails_;
   std::uint64_t blocks_end_ = block_;

@@ -38,6 +38,10 @@ bool merge(Resolved from, Resolved& into) {
 Verdict add(const btrfs::Extent& extent, btrfs::FileKey file, const btrfs::FileMap& map,
             Resolved& out) {
   const bool nodatasum = map.inode.flags & (btrfs::kInodeNodatasum | btrfs::kInodeNodatacow);
+  // A deleted file that somebody has open goes by itself. And opening it can be in the way: of a
+  // new snapshot the kernel removes such files before the command ends, which fails with EINVAL
+  // where somebody holds one (btrfs_orphan_cleanup; seen on Linux 6.18).
+  if (map.inode.links == 0) return Verdict::kUnreferenced;
   // The kernel shares no extent between files with and without checksums, but flags can change.
   const bool mixed = !out.references.empty() && out.kind.nodatasum != nodatasum;
   Verdict verdict = mixed ? Verdict::kNodatasum : Verdict::kFreed;
@@ -69,8 +73,8 @@ bool readable(Verdict verdict) {
 
 }  // namespace
 
-Resolver::Resolver(btrfs::Filesystem& fs, PhaseGate& gate, Counters& counters)
-    : fs_(fs), gate_(gate), counters_(counters) {}
+Resolver::Resolver(btrfs::Filesystem& fs, PhaseGate& gate, Counters& counters, FileFilter* filter)
+    : fs_(fs), gate_(gate), counters_(counters), filter_(filter) {}
 
 absl::Status Resolver::refresh() {
   auto subvolumes = fs_.subvolumes();
@@ -91,6 +95,7 @@ absl::StatusOr<btrfs::FileMap> Resolver::file_map(btrfs::FileKey file, std::uint
   if (known == inodes_.end() || first == 0) {
     auto map = fs_.file_map(file, first, end);
     if (map.ok() && first != 0) inodes_[file] = map->inode;
+    errors_ += !map.ok() && !absl::IsNotFound(map.status());
     return map;
   }
   btrfs::FileMap map;
@@ -98,8 +103,54 @@ absl::StatusOr<btrfs::FileMap> Resolver::file_map(btrfs::FileKey file, std::uint
   auto status = fs_.file_extents(
       file.root, {file.inode, first}, {file.inode, end - 1},
       [&](std::uint64_t, const btrfs::FileExtent& item) { map.extents.push_back(item); });
-  if (!status.ok()) return status;
-  return map;
+  if (status.ok()) return map;
+  ++errors_;
+  return status;
+}
+
+bool Resolver::excludes(btrfs::FileKey file) {
+  return filter_ != nullptr && judge(file) != Verdict::kFreed;
+}
+
+// A file that is gone is nobody's to exclude: who looks at its items finds out.
+Verdict Resolver::judge(btrfs::FileKey file) {
+  if (filter_ == nullptr) return Verdict::kFreed;
+  const auto excluded = filter_->excludes(file);
+  if (absl::IsNotFound(excluded.status())) return Verdict::kFreed;
+  if (!excluded.ok()) return Verdict::kFailed;
+  return *excluded ? Verdict::kExcluded : Verdict::kFreed;
+}
+
+Use Resolver::use_of(std::uint64_t address) {
+  if (filter_ == nullptr) return Use::kAny;
+  const std::uint64_t era = filter_->era();
+  if (uses_.size() >= limits::kFilterExtents || era != uses_era_) uses_.clear();
+  uses_era_ = era;
+  if (const auto it = uses_.find(address); it != uses_.end()) return it->second;
+  return uses_[address] = find_use(address);
+}
+
+Use Resolver::find_use(std::uint64_t address) {
+  constexpr std::size_t kOneExtentBuffer = 4096;
+  auto page = fs_.extents(address, address, kOneExtentBuffer);
+  if (!page.ok() || page->extents.empty()) return Use::kNone;
+  const btrfs::Extent& extent = page->extents.front();
+  bool some = false, excluded = false;
+  const auto look_at = [&](btrfs::FileKey file) {
+    if (!btrfs::is_subvolume(file.root)) return;
+    (excludes(file) ? excluded : some) = true;
+  };
+  for (const auto& ref : extent.data_refs) look_at({ref.root, ref.inode});
+  const bool decided = some && excluded;
+  if (!decided && needs_logical_ino(extent)) {
+    // One that is crowded is no victim, and costs too much to look at whole.
+    const bool crowded = extent.refs > limits::kKeeperCrowded;
+    const auto found = crowded ? absl::ResourceExhaustedError("") : logical_ino(address, false);
+    if (!found.ok()) return some ? Use::kStays : Use::kNone;
+    for (const auto& ref : *found) look_at({ref.root, ref.inode});
+  }
+  if (!excluded) return Use::kAny;
+  return some ? Use::kStays : Use::kNone;
 }
 
 bool Resolver::needs_logical_ino(const btrfs::Extent& extent) const {
@@ -110,14 +161,16 @@ bool Resolver::needs_logical_ino(const btrfs::Extent& extent) const {
   });
 }
 
-Resolved Resolver::resolve(const btrfs::Extent& extent) {
+Resolved Resolver::resolve(const btrfs::Extent& extent, Excluded excluded) {
   if (extent.refs > limits::kVictimReferences) return left(Verdict::kTooManyReferences);
-  return needs_logical_ino(extent) ? from_logical_ino(extent) : from_inline(extent);
+  return needs_logical_ino(extent) ? from_logical_ino(extent, excluded)
+                                   : from_inline(extent, excluded);
 }
 
 Resolved Resolver::from_data_ref(const btrfs::Extent& extent, const btrfs::DataRef& ref) {
   if (!btrfs::is_subvolume(ref.root)) return left(Verdict::kSystem);
   const btrfs::FileKey file{ref.root, ref.inode};
+  if (const Verdict verdict = judge(file); verdict != Verdict::kFreed) return left(verdict);
   // `offset` is where the extent's first byte would be in the file; it wraps below zero when the
   // file uses only a later part.
   const std::uint64_t first = static_cast<std::int64_t>(ref.offset) < 0 ? 0 : ref.offset;
@@ -136,11 +189,12 @@ Resolved Resolver::from_data_ref(const btrfs::Extent& extent, const btrfs::DataR
   return out;
 }
 
-Resolved Resolver::from_inline(const btrfs::Extent& extent) {
+Resolved Resolver::from_inline(const btrfs::Extent& extent, Excluded excluded) {
   ++counters_.references_inline;
   Resolved out;
   for (const auto& ref : extent.data_refs) {
     auto one = from_data_ref(extent, ref);
+    if (one.verdict == Verdict::kExcluded && excluded == Excluded::kDrop) continue;
     if (one.verdict != Verdict::kFreed) return left(one.verdict);
     if (!merge(std::move(one), out)) return left(Verdict::kNodatasum);
   }
@@ -176,10 +230,13 @@ absl::StatusOr<std::vector<btrfs::LogicalRef>> Resolver::logical_ino(std::uint64
     const Stopwatch watch(counters_.nanos_resolve_wait);
     return InPhase(gate_, PhaseGate::kResolving);
   }();
-  return fs_.logical_ino(address, exact, limits::kVictimReferences);
+  auto found = fs_.logical_ino(address, exact, limits::kVictimReferences);
+  errors_ += !found.ok() && !absl::IsNotFound(found.status()) &&
+             !absl::IsResourceExhausted(found.status());
+  return found;
 }
 
-Resolved Resolver::from_logical_ino(const btrfs::Extent& extent) {
+Resolved Resolver::from_logical_ino(const btrfs::Extent& extent, Excluded excluded) {
   auto found = logical_ino(extent.address, false);
   if (absl::IsResourceExhausted(found.status())) return left(Verdict::kTooManyReferences);
   if (absl::IsNotFound(found.status())) return left(Verdict::kUnreferenced);
@@ -194,6 +251,15 @@ Resolved Resolver::from_logical_ino(const btrfs::Extent& extent) {
   });
   found->erase(std::unique(found->begin(), found->end()), found->end());
   Resolved out;
+  if (filter_ != nullptr) {
+    // Before any is looked up: most that are excluded are so by their subvolume, at no cost.
+    for (auto ref = found->begin(); ref != found->end();) {
+      const Verdict verdict = judge({ref->root, ref->inode});
+      const bool dropped = verdict == Verdict::kExcluded && excluded == Excluded::kDrop;
+      if (verdict != Verdict::kFreed && !dropped) return left(verdict);
+      ref = dropped ? found->erase(ref) : ref + 1;
+    }
+  }
   add_references(extent, *found, out);
   if (out.verdict == Verdict::kFreed && out.references.empty())
     out.verdict = Verdict::kUnreferenced;
@@ -217,12 +283,14 @@ Resolved Resolver::references_at(const btrfs::Extent& extent, bool compressed,
   auto found = logical_ino(compressed ? extent.address : extent.address + offset, !compressed);
   if (!found.ok()) return {};
   Resolved out;
-  if (found->size() > limits::kKeeperReferences) found->resize(limits::kKeeperReferences);
+  std::size_t left = limits::kKeeperReferences;
   for (const auto& ref : *found) {
     if (!btrfs::is_subvolume(ref.root)) continue;
     // What came back is the key of the item, or the block's offset in the file; the item then
     // begins at most as far before it as the extent before the block.
     const btrfs::FileKey file{ref.root, ref.inode};
+    if (excludes(file)) continue;
+    if (left-- == 0) break;
     const std::uint64_t back = compressed ? 0 : std::min(ref.offset, offset);
     auto map = file_map(file, ref.offset - back, ref.offset + 1);
     if (!map.ok()) continue;

@@ -7,9 +7,11 @@
 
 namespace skep::dedupe {
 
-void Roles::set_going(std::uint64_t address) {
+bool Roles::set_going(std::uint64_t address) {
   absl::MutexLock lock(&mutex_);
+  if (keeps(address)) return false;
   going_.insert(address);
+  return true;
 }
 
 void Roles::clear_going(std::uint64_t address) {
@@ -46,6 +48,10 @@ void Roles::unpin(std::uint64_t address) {
 
 bool Roles::is_keeper(std::uint64_t address) const {
   absl::MutexLock lock(&mutex_);
+  return keeps(address);
+}
+
+bool Roles::keeps(std::uint64_t address) const {
   return recent_.contains(address) || older_.contains(address) || pins_.contains(address);
 }
 
@@ -60,10 +66,10 @@ void Roles::forget_keepers() {
   older_.clear();
 }
 
-bool Roles::defer(std::uint64_t address, std::uint64_t length) {
+bool Roles::defer(std::uint64_t address, std::uint64_t length, Verdict why) {
   absl::MutexLock lock(&mutex_);
   if (deferred_.size() >= limits::kDeferred) return false;
-  deferred_.try_emplace(address, length);
+  deferred_.try_emplace(address, Deferred{address, length, why});
   return true;
 }
 
@@ -71,7 +77,7 @@ std::vector<Roles::Deferred> Roles::take_deferred() {
   absl::MutexLock lock(&mutex_);
   std::vector<Deferred> out;
   out.reserve(deferred_.size());
-  for (const auto& [address, length] : deferred_) out.push_back({address, length});
+  for (const auto& [address, deferred] : deferred_) out.push_back(deferred);
   deferred_.clear();
   std::sort(out.begin(), out.end(),
             [](const Deferred& a, const Deferred& b) { return a.address < b.address; });

@@ -15,6 +15,11 @@ using index::kNoFingerprint;
 // A run from the caches at least this long is not worth asking the table for a longer one.
 constexpr std::uint32_t kGoodRun = 8;
 
+// Blocks in a row that match nothing before the rest is skimmed, and of which one is then looked
+// for. A run of a few blocks that is passed over changes little in an extent that is so long.
+constexpr std::uint32_t kMissesBeforeSkimming = 64;
+constexpr std::uint32_t kSkimOneIn = 16;
+
 Keeper keeper_of(const index::ReadExtent& extent) {
   return {extent.address, extent.content_length, extent.length, extent.kind};
 }
@@ -22,10 +27,20 @@ Keeper keeper_of(const index::ReadExtent& extent) {
 }  // namespace
 
 void RunFinder::begin(const FingerprintedExtent& victim) {
+  heed_changes();
   used_keeper_ = 0;
   window_loads_ = 16 + victim.blocks.size() / 4;
   content_loads_ = 4 + victim.blocks.size() / 8;
 }
+
+// True when there were any since the last time.
+bool RunFinder::heed_changes() {
+  if (!changes_.exchange(false)) return false;
+  cache_.expect_changes();
+  return true;
+}
+
+std::uint64_t RunFinder::errors() const { return cache_.errors() + p_.loader.load_errors(); }
 
 Fingerprint RunFinder::at(const Keeper& keeper, std::uint64_t address) {
   return is_read(keeper) ? p_.contents.at(keeper.address, (address - keeper.address) / block_)
@@ -34,9 +49,10 @@ Fingerprint RunFinder::at(const Keeper& keeper, std::uint64_t address) {
 
 void RunFinder::find(const FingerprintedExtent& victim, std::uint32_t first, std::uint32_t end,
                      Accepts accepts, std::vector<Run>& out) {
+  std::uint32_t misses = 0;
   for (std::uint32_t at = first, covered = first; at < end;) {
     const Fingerprint fingerprint = victim.blocks[at];
-    if (fingerprint == kNoFingerprint || p_.fingerprinter.is_zero(fingerprint)) {
+    if (!is_sought(fingerprint) || passes_over(victim.extent, fingerprint, ++misses)) {
       ++at;
       continue;
     }
@@ -47,11 +63,27 @@ void RunFinder::find(const FingerprintedExtent& victim, std::uint32_t first, std
       ++at;
       continue;
     }
+    misses = 0;
     out.push_back(run);
     used_keeper_ = run.keeper.address;
     at = covered = run.first + run.blocks;
     load_next(run);
   }
+}
+
+bool RunFinder::is_sought(Fingerprint fingerprint) {
+  if (fingerprint == kNoFingerprint || p_.fingerprinter.is_zero(fingerprint)) return false;
+  if (!p_.strangers.frequent(fingerprint)) return true;
+  ++p_.counters.searches_passed_over;
+  return false;
+}
+
+bool RunFinder::passes_over(const btrfs::Extent& own, Fingerprint fingerprint,
+                            std::uint32_t misses) const {
+  if (!p_.skim || misses < kMissesBeforeSkimming || misses % kSkimOneIn == 0) return false;
+  const auto found = p_.table.find(fingerprint);
+  return std::all_of(found.begin(), found.end(),
+                     [&](std::uint64_t address) { return address - own.address < own.length; });
 }
 
 void RunFinder::longest_run(Search& search) {
@@ -89,7 +121,11 @@ void RunFinder::ask_table(Search& search, Origin& origin) {
   const std::uint32_t before = search.best.run.blocks;
   for (const std::uint64_t address : p_.table.find(fingerprint)) {
     if (address - own.address < own.length) continue;
-    if (!consider(search, address)) {
+    const std::uint64_t before_it = errors();
+    bool there = consider(search, address);
+    // It may be there again since the caches were asked to forget it.
+    if (!there && heed_changes()) there = consider(search, address);
+    if (!there && errors() == before_it) {
       p_.table.erase(fingerprint, address);
       ++p_.counters.table_stale;
     }

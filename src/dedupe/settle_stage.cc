@@ -19,54 +19,81 @@ std::int64_t metadata_on_disk(btrfs::Filesystem& fs) {
   return static_cast<std::int64_t>(space->metadata.used * space->metadata.copies);
 }
 
+// What may be another one a moment later: a balance moves the extent, a file of it or of its keeper
+// is being written, a snapshot was taken meanwhile, memory was short.
+bool worth_a_retry(Verdict verdict) {
+  return verdict == Verdict::kUnreferenced || verdict == Verdict::kChanged ||
+         verdict == Verdict::kFailed;
+}
+
 }  // namespace
 
 SettleStage::SettleStage(Parts parts, Cursor start)
-    : p_(std::move(parts)), metadata_used_(metadata_on_disk(p_.fs)), cursor_(start) {}
+    : p_(std::move(parts)),
+      metadata_used_(metadata_on_disk(p_.fs)),
+      settled_(start),
+      cursor_(start) {}
 
 absl::Status SettleStage::run(Batch& batch) {
   {
     const Stopwatch watch(p_.counters.nanos_settle);
-    for (const Left& left : batch.left) p_.counters.leave(left.verdict, left.extent.length);
+    for (const Left& left : batch.left) {
+      leave(left.extent.address, left.extent.length, left.verdict);
+    }
+    // Before anybody finds them.
+    if (!batch.new_blocks.empty()) p_.kept();
     for (const NewBlock& block : batch.new_blocks) {
       p_.table.insert(block.fingerprint, block.address);
     }
     for (const NewReference& reference : batch.new_references) p_.catalog.add(reference);
     for (const Outcome& outcome : batch.outcomes) settle(outcome);
-    if (!batch.new_blocks.empty()) p_.kept();
     // What is marked or revisited was counted when the crawl met it.
     if (batch.tier < kTierMinBytes.size()) p_.counters.bytes_progress += batch.bytes;
     advance(batch);
   }
   // Early where metadata is at stake: the price is learned from what is seen.
-  const bool due =
-      unverified_.size() >= limits::kUnverified || estimated_price_ >= limits::kPriceUnverified;
+  const bool due = unverified_.size() >= limits::kUnverified ||
+                   estimated_price_ >= limits::kPriceUnverified ||
+                   (p_.stores_soon && p_.stores_soon());
   return due ? verify() : absl::OkStatus();
 }
 
-void SettleStage::settle(const Outcome& outcome) {
-  for (const std::uint64_t keeper : outcome.keepers) p_.roles.unpin(keeper);
-  p_.catalog.forget(outcome.victim.address);
-  if (!outcome.begun) {
-    p_.roles.clear_going(outcome.victim.address);
+// What is to be retried leaves the pipeline when it is revisited.
+void SettleStage::leave(std::uint64_t address, std::uint64_t length, Verdict verdict) {
+  if (worth_a_retry(verdict) && p_.roles.defer(address, length, verdict)) {
+    --p_.counters.extents_scanned;
+    p_.counters.bytes_scanned -= length;
     return;
   }
+  p_.counters.leave(verdict, length);
+}
+
+void SettleStage::settle(const Outcome& outcome) {
+  p_.catalog.forget(outcome.victim.address, outcome.victim.length);
+  if (outcome.begun) settle_begun(outcome);
+  const bool goes = outcome.begun && outcome.verdict == Verdict::kFreed;
+  if (!goes) p_.roles.clear_going(outcome.victim.address);
+  // Last, as when a plan is refused.
+  for (const std::uint64_t keeper : outcome.keepers) p_.roles.unpin(keeper);
+}
+
+void SettleStage::settle_begun(const Outcome& outcome) {
   uncommitted_ = true;
   p_.counters.bytes_copied += outcome.copied_bytes;
   if (outcome.verdict == Verdict::kFreed) {
-    p_.counters.bytes_duplicate += outcome.duplicate_bytes;
-    p_.counters.bytes_zero += outcome.zero_bytes;
     p_.counters.fragments += outcome.fragments;
     estimated_price_ += outcome.price_bytes;
-    unverified_.push_back(
-        {outcome.victim.address, outcome.victim.length, outcome.victim.generation});
+    unverified_.push_back({outcome.victim.address, outcome.victim.length, outcome.victim.generation,
+                           outcome.duplicate_bytes, outcome.zero_bytes});
     return;
   }
   spdlog::debug("extent {:#x} (+{}): {}", outcome.victim.address, outcome.victim.length,
                 name_of(outcome.verdict));
-  p_.counters.leave(outcome.verdict, outcome.victim.length);
-  p_.roles.clear_going(outcome.victim.address);
+  leave(outcome.victim.address, outcome.victim.length, outcome.verdict);
   p_.kept();
+  for (const NewBlock& block : outcome.victim_blocks) {
+    p_.table.insert(block.fingerprint, block.address);
+  }
 }
 
 void SettleStage::advance(const Batch& batch) {
@@ -74,8 +101,9 @@ void SettleStage::advance(const Batch& batch) {
   for (auto it = ahead_.begin(); it != ahead_.end() && it->first == next_batch_;
        it = ahead_.erase(it), ++next_batch_) {
     blocked_ = blocked_ || it->second.dropped;
-    if (!blocked_) cursor_ = it->second.cursor;
+    if (!blocked_) settled_ = it->second.cursor;
   }
+  if (!uncommitted_) cursor_ = settled_;
 }
 
 void SettleStage::learn_price(std::int64_t metadata_before_bytes) {
@@ -94,6 +122,7 @@ absl::Status SettleStage::verify() {
   const std::int64_t before = metadata_used_;
   if (auto committed = p_.fs.sync(); !committed.ok()) return committed.status();
   uncommitted_ = false;
+  cursor_ = settled_;
   learn_price(before);
   return check_endings();
 }
@@ -120,9 +149,11 @@ absl::Status SettleStage::check_endings() {
 }
 
 void SettleStage::conclude(const Ending& ending, bool gone) {
-  p_.roles.clear_going(ending.address);
   if (gone) {
+    p_.roles.clear_going(ending.address);
     p_.counters.bytes_gone += ending.length;
+    p_.counters.bytes_duplicate += ending.duplicate_bytes;
+    p_.counters.bytes_zero += ending.zero_bytes;
     p_.counters.leave(Verdict::kFreed, ending.length);
     return;
   }
@@ -130,8 +161,9 @@ void SettleStage::conclude(const Ending& ending, bool gone) {
   spdlog::debug("extent {:#x} (+{}): references replaced, still there", ending.address,
                 ending.length);
   ++p_.counters.not_gone;
-  p_.counters.leave(Verdict::kChanged, ending.length);
+  leave(ending.address, ending.length, Verdict::kChanged);
   p_.kept();
+  p_.roles.clear_going(ending.address);
 }
 
 }  // namespace skep::dedupe

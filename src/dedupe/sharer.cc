@@ -61,6 +61,7 @@ std::vector<Sharer::Pending> Sharer::call(btrfs::File& source, std::uint64_t off
     Pending next = pending[i];
     Verdict& verdict = verdicts[next.target];
     if (!results.ok()) {
+      counters_.share_busy += errno_of(results.status()) == EAGAIN;
       verdict = verdict_of(errno_of(results.status()));
       continue;
     }
@@ -75,6 +76,7 @@ std::vector<Sharer::Pending> Sharer::call(btrfs::File& source, std::uint64_t off
           ++counters_.share_retries;
           again.push_back(next);
         } else {
+          counters_.share_busy += result.error == EAGAIN;
           verdict = verdict_of(result.error);
         }
         break;
@@ -114,17 +116,18 @@ std::vector<Verdict> Sharer::share(btrfs::File& source, std::uint64_t offset, st
                                    std::span<const btrfs::DedupeTarget> targets) {
   std::vector<Verdict> verdicts(targets.size(), Verdict::kFreed);
   std::vector<btrfs::DedupeTarget> moved(targets.begin(), targets.end());
-  for (std::uint64_t done = 0; done < length; done += limits::kShareBytes) {
-    const std::uint64_t next = done + limits::kShareBytes;
-    if (next < length) {
-      const std::uint64_t ahead = std::min(limits::kShareBytes, length - next);
+  for (std::uint64_t done = 0; done < length;) {
+    steps_.wait();
+    const std::uint64_t piece = std::min(steps_.bytes(), length - done);
+    if (const std::uint64_t next = done + piece; next < length) {
+      const std::uint64_t ahead = std::min(piece, length - next);
       source.readahead(offset + next, ahead);
       for (const auto& target : targets) target.file->readahead(target.offset + next, ahead);
       counters_.bytes_read_asked += ahead * (1 + targets.size());
     }
     for (std::size_t i = 0; i < targets.size(); ++i) moved[i].offset = targets[i].offset + done;
-    share_piece(source, offset + done, std::min(limits::kShareBytes, length - done), moved,
-                verdicts);
+    share_piece(source, offset + done, piece, moved, verdicts);
+    done += piece;
   }
   return verdicts;
 }

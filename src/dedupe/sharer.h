@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // FIDEDUPERANGE for the apply stage: one source range, many targets, in pieces that a stop can wait
-// for, each piece read ahead while the one before it is compared. Thread-compatible.
+// for and a pace can hold up, each piece read ahead while the one before it is compared.
+// Thread-compatible.
 #pragma once
 
 #include <memory>
@@ -10,6 +11,7 @@
 
 #include "skep/btrfs/filesystem.h"
 #include "skep/dedupe/counters.h"
+#include "skep/dedupe/pace.h"
 #include "skep/dedupe/phase_gate.h"
 #include "skep/dedupe/types.h"
 
@@ -17,8 +19,8 @@ namespace skep::dedupe {
 
 class Sharer {
  public:
-  Sharer(btrfs::Filesystem& fs, PhaseGate& gate, Counters& counters)
-      : fs_(fs), gate_(gate), counters_(counters) {}
+  Sharer(btrfs::Filesystem& fs, PhaseGate& gate, Counters& counters, const Steps& steps)
+      : fs_(fs), gate_(gate), counters_(counters), steps_(steps) {}
 
   // Shares [offset, offset + length) of `source` with each target. verdicts[i] stays kFreed when
   // all of it was shared.
@@ -41,6 +43,7 @@ class Sharer {
   btrfs::Filesystem& fs_;
   PhaseGate& gate_;
   Counters& counters_;
+  const Steps& steps_;
 };
 
 }  // namespace skep::dedupe

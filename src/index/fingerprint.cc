@@ -40,6 +40,11 @@ Fingerprint Fingerprinter::from_csum(std::span<const std::byte> csum) const {
   return finish(value, kStored);
 }
 
+void Fingerprinter::to_csum(Fingerprint fingerprint, std::span<std::byte> csum) const {
+  const std::uint64_t value = unmix(fingerprint) - kStored;
+  std::memcpy(csum.data(), &value, std::min(csum.size(), sizeof value));
+}
+
 Fingerprint Fingerprinter::from_block(std::span<const std::byte> block, bool nodatasum) const {
   if (nodatasum) return finish(XXH3_64bits(block.data(), block.size()), kNodatasum);
   if (kind_ == FingerprintKind::kData) {

@@ -62,6 +62,7 @@ void LocalityCache::clear(Window& window) {
 
 void LocalityCache::load(Window& window) {
   ++windows_loaded_;
+  const std::uint64_t errors_before = errors_;
   window.blocks.assign(kWindowBlocks, kNoFingerprint);
   window.next.assign(kWindowBlocks, 0);
   const std::size_t size = fingerprinter_.csum_size();
@@ -86,7 +87,8 @@ void LocalityCache::load(Window& window) {
   window.bytes = kWindowBlocks * (sizeof(Fingerprint) + sizeof(std::uint32_t)) +
                  window.extents.capacity() * sizeof(CachedExtent);
   bytes_ += window.bytes;
-  window.epoch = epoch_;
+  // What could not be read is read again when it is asked for.
+  window.epoch = errors_ == errors_before ? epoch_ : epoch_ - 1;
   by_base_[window.base] = slot;
 }
 

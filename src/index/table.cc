@@ -43,6 +43,14 @@ bool to_be_set_aside(const absl::Status& header_status) {
          (absl::IsInvalidArgument(header_status) && errno_of(header_status) == 0);
 }
 
+absl::Status check_size(const TableOptions& options) {
+  if (options.size_bytes >= Table::kMinBytes && options.size_bytes <= Table::kMaxBytes) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      fmt::format("table size {} is not between 8K and 1T", options.size_bytes));
+}
+
 std::uint64_t cells_in(std::span<const Bucket> buckets) {
   std::uint64_t free = 0;
   for (const Bucket& bucket : buckets) {
@@ -53,15 +61,12 @@ std::uint64_t cells_in(std::span<const Bucket> buckets) {
 
 }  // namespace
 
-bool Table::sampled(Fingerprint fingerprint) const {
-  absl::MutexLock lock(&mutex_);
-  return sampled_at(fingerprint, level_);
-}
+bool Table::sampled(Fingerprint fingerprint) const { return sampled_at(fingerprint, level_); }
 
 Table::Addresses Table::find(Fingerprint fingerprint) const {
   Addresses out;
+  if (!sampled(fingerprint)) return out;
   absl::MutexLock lock(&mutex_);
-  if (!sampled_at(fingerprint, level_)) return out;
   for (const std::uint64_t place : places_->of(fingerprint)) {
     buckets_[place].find(tag_of(fingerprint), [&](Cell cell) {
       out.push_back((cell & kAddressMask) * block_);
@@ -75,8 +80,9 @@ Table::Addresses Table::find(Fingerprint fingerprint) const {
 void Table::insert(Fingerprint fingerprint, std::uint64_t address) {
   const std::uint64_t block = address / block_;
   if (fingerprint == kNoFingerprint || block == 0 || block > kAddressMask) return;
+  if (!sampled(fingerprint)) return;
   absl::MutexLock lock(&mutex_);
-  if (!sampled_at(fingerprint, level_)) return;
+  if (!sampled(fingerprint)) return;  // by now
   const Cell cell = make_cell(fingerprint, block);
   const auto places = places_->of(fingerprint);
   for (std::size_t i = 1; i < places.size(); ++i) {
@@ -102,6 +108,7 @@ void Table::insert(Fingerprint fingerprint, std::uint64_t address) {
 }
 
 void Table::erase(Fingerprint fingerprint, std::uint64_t address) {
+  if (!sampled(fingerprint)) return;
   absl::MutexLock lock(&mutex_);
   const Cell cell = make_cell(fingerprint, address / block_);
   for (const std::uint64_t place : places_->of(fingerprint)) {
@@ -163,9 +170,10 @@ void Table::take(TableMap map) {
 }
 
 absl::Status Table::create(const TableOptions& options) {
-  auto map =
-      TableMap::create(path_, new_header(options, static_cast<std::uint64_t>(time(nullptr))));
+  auto map = TableMap::create_beside(
+      path_, new_header(options, static_cast<std::uint64_t>(time(nullptr))));
   if (!map.ok()) return map.status();
+  if (auto status = map->put_in_place(path_, RENAME_NOREPLACE); !status.ok()) return status;
   absl::MutexLock lock(&mutex_);
   take(*std::move(map));
   return absl::OkStatus();
@@ -200,15 +208,32 @@ absl::Status Table::open_existing(const TableOptions& options) {
 
 absl::StatusOr<std::unique_ptr<Table>> Table::open(const std::string& path,
                                                    const TableOptions& options) {
-  if (options.size_bytes < kMinBytes || options.size_bytes > kMaxBytes) {
-    return absl::InvalidArgumentError(
-        fmt::format("table size {} is not between 8K and 1T", options.size_bytes));
-  }
+  if (auto status = check_size(options); !status.ok()) return status;
   std::unique_ptr<Table> table(new Table(path, options.block_size));
   auto status = table->open_existing(options);
   table->reopened_ = status.ok();
   if (absl::IsNotFound(status)) status = table->create(options);
   if (!status.ok()) return status;
+  return table;
+}
+
+absl::StatusOr<std::unique_ptr<Table>> Table::open_copy(const std::string& path) {
+  auto map = open_table_file(path, TableAccess::kCopy);
+  if (!map.ok()) return map.status();
+  std::unique_ptr<Table> table(new Table(path, map->header().block_size));
+  table->reopened_ = true;
+  absl::MutexLock lock(&table->mutex_);
+  table->take(*std::move(map));
+  return table;
+}
+
+absl::StatusOr<std::unique_ptr<Table>> Table::in_memory(const TableOptions& options) {
+  if (auto status = check_size(options); !status.ok()) return status;
+  auto map = TableMap::in_memory(new_header(options, static_cast<std::uint64_t>(time(nullptr))));
+  if (!map.ok()) return map.status();
+  std::unique_ptr<Table> table(new Table("table in memory", options.block_size));
+  absl::MutexLock lock(&table->mutex_);
+  table->take(*std::move(map));
   return table;
 }
 

@@ -11,6 +11,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <thread>
 
@@ -77,8 +78,9 @@ absl::StatusOr<btrfs::Descriptor> open_and_lock(const std::string& path, TableAc
 
 absl::StatusOr<TableMap> TableMap::map(const std::string& path, btrfs::Descriptor locked,
                                        std::uint64_t bytes, TableAccess access) {
-  const int protection = access == TableAccess::kWrite ? PROT_READ | PROT_WRITE : PROT_READ;
-  void* at = mmap(nullptr, bytes, protection, MAP_SHARED, locked.get(), 0);
+  const int protection = access == TableAccess::kRead ? PROT_READ : PROT_READ | PROT_WRITE;
+  const int flags = access == TableAccess::kCopy ? MAP_PRIVATE | MAP_NORESERVE : MAP_SHARED;
+  void* at = mmap(nullptr, bytes, protection, flags, locked.get(), 0);
   if (at == MAP_FAILED) return errno_status(errno, "mmap", path);
   TableMap out;
   out.fd_ = std::move(locked);
@@ -94,13 +96,19 @@ absl::StatusOr<TableMap> open_table_file(const std::string& path, TableAccess ac
   return TableMap::map(path, *std::move(fd), header->file_bytes(), access);
 }
 
-absl::StatusOr<TableMap> TableMap::create(const std::string& path, const TableHeader& header) {
+absl::StatusOr<TableMap> TableMap::create_beside(const std::string& final_path,
+                                                 const TableHeader& header) {
+  const std::string path = name_beside(final_path);
+  if (unlink(path.c_str()) != 0 && errno != ENOENT) return errno_status(errno, "unlink", path);
   btrfs::Descriptor fd(::open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!fd) return errno_status(errno, "open", path);
-  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return in_use(path);
+  if (flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
+    return errno == EWOULDBLOCK ? in_use(path) : errno_status(errno, "flock", path);
+  }
   btrfs::give_to_owner_of_folder(fd.get(), path);
-  // On btrfs: no copy-on-write, so that writing to the map can never run out of space (SIGBUS),
-  // and the table neither fragments nor becomes work for skep. Elsewhere it is refused; no harm.
+  // On btrfs: no copy-on-write, so that writing to the map runs out of room for data never (that is
+  // a SIGBUS; of room for metadata it still may), and the table neither fragments nor becomes work
+  // for skep. Elsewhere it is refused; no harm.
   int flags = FS_NOCOW_FL;
   (void)ioctl(fd.get(), FS_IOC_SETFLAGS, &flags);
   const std::uint64_t bytes = header.file_bytes();
@@ -110,10 +118,44 @@ absl::StatusOr<TableMap> TableMap::create(const std::string& path, const TableHe
     return absl::ResourceExhaustedError(
         fmt::format("{}: no room for a table of {} bytes; choose a smaller size or another "
                     "--state-dir",
-                    path, bytes));
+                    final_path, bytes));
   }
   auto out = map(path, std::move(fd), bytes, TableAccess::kWrite);
   if (out.ok()) std::memcpy(out->map_.data(), &header, sizeof header);
+  return out;
+}
+
+absl::Status TableMap::put_in_place(const std::string& path, unsigned rename_flags) {
+  const std::string fresh = name_beside(path);
+  const auto failed = [&](const char* call) {
+    const int error = errno;
+    unlink(fresh.c_str());
+    return errno_status(error, call, path);
+  };
+  // The map is part of the file's page cache: fsync writes it.
+  if (fsync(fd()) != 0) return failed("fsync");
+  int renamed = renameat2(AT_FDCWD, fresh.c_str(), AT_FDCWD, path.c_str(), rename_flags);
+  if (renamed != 0 && errno == EINVAL) renamed = std::rename(fresh.c_str(), path.c_str());
+  if (renamed != 0 && errno == EEXIST) return in_use(path);
+  if (renamed != 0) return failed("rename");
+  const std::size_t slash = path.rfind('/');
+  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  const btrfs::Descriptor of_folder(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!of_folder) return errno_status(errno, "open", folder);
+  if (fsync(of_folder.get()) != 0) return errno_status(errno, "fsync", folder);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<TableMap> TableMap::in_memory(const TableHeader& header) {
+  const std::uint64_t bytes = header.file_bytes();
+  void* at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (at == MAP_FAILED) {
+    return errno_status(errno, "mmap", fmt::format("a table of {} bytes in memory", bytes));
+  }
+  TableMap out;
+  out.map_ = {static_cast<std::byte*>(at), bytes};
+  std::memcpy(out.map_.data(), &header, sizeof header);
   return out;
 }
 

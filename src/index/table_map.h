@@ -18,7 +18,11 @@
 
 namespace skep::index {
 
-enum class TableAccess { kRead, kWrite };
+// kCopy: what is written stays in this process.
+enum class TableAccess { kRead, kWrite, kCopy };
+
+// The name of a table that is not complete yet.
+inline std::string name_beside(const std::string& path) { return path + ".new"; }
 
 // Opens and locks what `path` names, without looking inside. UNAVAILABLE when another process has
 // the lock, NOT_FOUND when there is no file.
@@ -30,9 +34,14 @@ class TableMap {
   // Of an open and locked file whose header was read and validated.
   static absl::StatusOr<TableMap> map(const std::string& path, btrfs::Descriptor locked,
                                       std::uint64_t bytes, TableAccess access);
-  // Makes the file, with room for all of it, and locks it. RESOURCE_EXHAUSTED when there is no
-  // room; no file is left then. ALREADY_EXISTS when it is there.
-  static absl::StatusOr<TableMap> create(const std::string& path, const TableHeader& header);
+  // Makes `path`.new, with room for all of it, and locks it. RESOURCE_EXHAUSTED when there is no
+  // room; no file is left then.
+  static absl::StatusOr<TableMap> create_beside(const std::string& path, const TableHeader& header);
+  // Flushes what create_beside() made, and gives it its name: a crash leaves a whole table or none.
+  // With RENAME_NOREPLACE, UNAVAILABLE when another process was faster.
+  absl::Status put_in_place(const std::string& path, unsigned rename_flags);
+  // Of no file: pages take memory once they are written to.
+  static absl::StatusOr<TableMap> in_memory(const TableHeader& header);
 
   TableMap(TableMap&& other) noexcept
       : fd_(std::move(other.fd_)), map_(std::exchange(other.map_, {})) {}

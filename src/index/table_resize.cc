@@ -83,31 +83,13 @@ TableHeader header_for(const TableMap& old, std::uint64_t buckets, bool empty) {
   return header;
 }
 
-absl::Status make_durable(const TableMap& map, const std::string& path) {
-  // The map is part of the file's page cache: fsync writes it.
-  if (fsync(map.fd()) != 0) return errno_status(errno, "fsync", path);
-  return absl::OkStatus();
-}
-
-absl::Status replace(const std::string& fresh, const std::string& path) {
-  if (std::rename(fresh.c_str(), path.c_str()) != 0) return errno_status(errno, "rename", path);
-  const std::size_t slash = path.rfind('/');
-  const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  const btrfs::Descriptor fd(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd) return errno_status(errno, "open", folder);
-  if (fsync(fd.get()) != 0) return errno_status(errno, "fsync", folder);
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::StatusOr<TableMap> resized(const std::string& path, const TableMap& old,
                                  std::uint64_t buckets) {
   const Census census = take_census(old);
   TableHeader header = header_for(old, buckets, census[0] == 0);
-  const std::string fresh = path + ".new";
-  if (unlink(fresh.c_str()) != 0 && errno != ENOENT) return errno_status(errno, "unlink", fresh);
-  auto made = TableMap::create(fresh, header);
+  auto made = TableMap::create_beside(path, header);
   if (!made.ok()) return made;
   header.level = first_level(census, old, buckets);
   while (move_cells(old, header.level, made->buckets()) > census[header.level] / kTolerated &&
@@ -117,10 +99,7 @@ absl::StatusOr<TableMap> resized(const std::string& path, const TableMap& old,
   }
   header.checksum = checksum_of(header);
   made->header() = header;
-  auto status = make_durable(*made, fresh);
-  if (!status.ok()) unlink(fresh.c_str());
-  if (status.ok()) status = replace(fresh, path);
-  if (!status.ok()) return status;
+  if (auto status = made->put_in_place(path, 0); !status.ok()) return status;
   return made;
 }
 

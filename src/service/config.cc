@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <exception>
 #include <map>
-#include <numeric>
 #include <optional>
 #include <string_view>
 
@@ -18,14 +17,13 @@
 #include "config_values.h"
 #include "skep/btrfs/descriptor.h"
 #include "skep/btrfs/status.h"
+#include "skep/service/suggestion.h"
 
 namespace skep::service {
 namespace {
 
 // A hundred times the sample; whatever is larger is no configuration, but a mistake in a path.
 constexpr std::size_t kMaxFileBytes = 1 << 20;
-// The names of options are half as long; the distance of longer ones takes time and means nothing.
-constexpr std::size_t kMaxNameToSuggest = 64;
 
 absl::StatusOr<std::string> read_file(const std::string& path) {
   btrfs::Descriptor fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
@@ -42,69 +40,24 @@ absl::StatusOr<std::string> read_file(const std::string& path) {
   }
 }
 
-// How many letters must be put in, taken out or replaced.
-std::size_t edit_distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    std::size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (std::size_t j = 0; j < b.size(); ++j) {
-      const std::size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row.back();
+std::string as_ending(const Suggestion& suggestion) {
+  return suggestion.name().empty() ? "; see skep.conf(5)"
+                                   : fmt::format("; did you mean '{}'?", suggestion.name());
 }
-
-std::string lower_case(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) {
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  }
-  return out;
-}
-
-// The nearest of some names, as the end of a message.
-class Suggestion {
- public:
-  // A third of the letters may be wrong, and one in the shortest names.
-  explicit Suggestion(std::size_t letters) : nearest_(std::max<std::size_t>(letters / 3, 1) + 1) {}
-  void offer(std::string_view name, std::size_t distance) {
-    if (distance >= nearest_) return;
-    nearest_ = distance;
-    name_ = name;
-  }
-  std::string text() const {
-    return name_.empty() ? "; see skep.conf(5)" : fmt::format("; did you mean '{}'?", name_);
-  }
-
- private:
-  std::size_t nearest_;
-  std::string_view name_;
-};
 
 // A key that is right in another section is one mistake, whatever the sections are called.
 std::string suggest_option(std::string_view section, std::string_view key) {
-  if (section.size() + key.size() > kMaxNameToSuggest) return "; see skep.conf(5)";
-  const std::string given_section = lower_case(section), given_key = lower_case(key);
-  Suggestion suggestion(key.size());
+  Suggestion right_section(section), suggestion(key);
   for (const OptionRow& row : option_table()) {
-    const std::size_t elsewhere = row.section() == given_section ? 0 : 1;
-    suggestion.offer(row.option.name, edit_distance(given_key, row.key()) + elsewhere);
+    suggestion.offer(row.option.name, row.key(), right_section.is(row.section()) ? 0 : 1);
   }
-  return suggestion.text();
+  return as_ending(suggestion);
 }
 
 std::string suggest_section(std::string_view section) {
-  if (section.size() > kMaxNameToSuggest) return "; see skep.conf(5)";
-  const std::string given = lower_case(section);
-  Suggestion suggestion(section.size());
-  for (const OptionRow& row : option_table()) {
-    suggestion.offer(row.section(), edit_distance(given, row.section()));
-  }
-  return suggestion.text();
+  Suggestion suggestion(section);
+  for (const OptionRow& row : option_table()) suggestion.offer(row.section(), row.section());
+  return as_ending(suggestion);
 }
 
 bool is_section(std::string_view name) {
@@ -163,6 +116,23 @@ class Reading {
 
   // Files of which each is right may not be so together. The later of the two lines is named.
   void check_together() {
+    check_depth();
+    const dedupe::FilterOptions& filter = settings_.engine.filter;
+    check_sizes(filter.file_bytes, "file");
+    check_sizes(filter.extent_bytes, "extent");
+  }
+
+  void check_sizes(const dedupe::SizeLimits& limits, std::string_view of) {
+    if (limits.consistent()) return;
+    const std::string least = fmt::format("filter.min_{}_size", of);
+    const std::string most = fmt::format("filter.max_{}_size", of);
+    const std::uint32_t line = std::max(lines_[least], lines_[most]);
+    if (line == 0 || (first_wrong_line_ && *first_wrong_line_ <= line)) return;
+    first_wrong_line_ = line;
+    message_ = fmt::format("{} is above {}: that leaves nothing", least, most);
+  }
+
+  void check_depth() {
     const dedupe::Options& engine = settings_.engine;
     const bool all_data = settings_.fingerprint == index::FingerprintKind::kData;
     if (engine.depth != dedupe::Depth::kQuick || !(engine.nodatasum || all_data)) return;

@@ -78,6 +78,53 @@ void add_what_a_run_is(std::vector<OptionRow>& rows) {
       [](auto& s) -> auto& { return s.engine.threads; }, "Batches shared at a time"));
 }
 
+void add_filter_of_subvolumes(std::vector<OptionRow>& rows) {
+  const auto start = Applies::kAtStart;
+  const auto subvolumes = patterns(dedupe::Glob::Of::kSubvolume);
+  rows.push_back(row(
+      "filter.include_subvolumes", subvolumes, start,
+      [](auto& s) -> auto& { return s.engine.filter.include_subvolumes; },
+      "Only these subvolumes, with those nested in them"));
+  rows.push_back(row(
+      "filter.exclude_subvolumes", subvolumes, start,
+      [](auto& s) -> auto& { return s.engine.filter.exclude_subvolumes; },
+      "Not these subvolumes, with those nested in them"));
+  rows.push_back(row(
+      "filter.read_only_subvolumes", flag(), start,
+      [](auto& s) -> auto& { return s.engine.filter.read_only_subvolumes; },
+      "Read-only subvolumes too, which are snapshots mostly"));
+}
+
+void add_filter_of_files(std::vector<OptionRow>& rows) {
+  const auto start = Applies::kAtStart;
+  const auto paths = patterns(dedupe::Glob::Of::kPath);
+  const auto size = size_between(0, kAnySize);
+  rows.push_back(row(
+      "filter.include_paths", paths, start,
+      [](auto& s) -> auto& { return s.engine.filter.include_paths; },
+      "Only files and folders that match"));
+  rows.push_back(row(
+      "filter.exclude_paths", paths, start,
+      [](auto& s) -> auto& { return s.engine.filter.exclude_paths; },
+      "Not files and folders that match"));
+  rows.push_back(row(
+      "filter.min_file_size", size, start,
+      [](auto& s) -> auto& { return s.engine.filter.file_bytes.least; },
+      "Not files that are smaller"));
+  rows.push_back(row(
+      "filter.max_file_size", size, start,
+      [](auto& s) -> auto& { return s.engine.filter.file_bytes.most; },
+      "Not files that are larger"));
+  rows.push_back(row(
+      "filter.min_extent_size", size, start,
+      [](auto& s) -> auto& { return s.engine.filter.extent_bytes.least; },
+      "Not extents that are smaller on disk"));
+  rows.push_back(row(
+      "filter.max_extent_size", size, start,
+      [](auto& s) -> auto& { return s.engine.filter.extent_bytes.most; },
+      "Not extents that are larger on disk"));
+}
+
 void add_pressure(std::vector<OptionRow>& rows) {
   const auto reload = Applies::kOnReload;
   rows.push_back(row(
@@ -155,6 +202,8 @@ const std::vector<OptionRow>& option_table() {
   static const auto* const table = [] {
     auto* rows = new std::vector<OptionRow>;
     add_what_a_run_is(*rows);
+    add_filter_of_subvolumes(*rows);
+    add_filter_of_files(*rows);
     add_pressure(*rows);
     add_limits(*rows);
     add_service(*rows);

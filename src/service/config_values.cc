@@ -123,6 +123,32 @@ absl::StatusOr<std::vector<Hours>> read_hours(const toml::node& node) {
   return all;
 }
 
+constexpr char kPatternSuggestion[] = R"("*.iso" or ["*.iso", "/home/*/.cache"])";
+
+absl::Status add_pattern(const toml::node& node, dedupe::Glob::Of of,
+                         std::vector<dedupe::Glob>& all) {
+  const auto* text = node.as_string();
+  if (!text) return wrong_value(node, "no pattern", kPatternSuggestion);
+  auto glob = dedupe::Glob::parse(text->get(), of);
+  if (!glob.ok()) return glob.status();
+  all.push_back(*std::move(glob));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<dedupe::Glob>> read_patterns(const toml::node& node,
+                                                        dedupe::Glob::Of of) {
+  std::vector<dedupe::Glob> all;
+  if (const auto* text = node.as_string(); text && text->get().empty()) return all;
+  if (const auto* array = node.as_array()) {
+    for (const auto& element : *array) {
+      if (auto status = add_pattern(element, of, all); !status.ok()) return status;
+    }
+    return all;
+  }
+  if (auto status = add_pattern(node, of, all); !status.ok()) return status;
+  return all;
+}
+
 }  // namespace
 
 std::string shown(const toml::node& node) {
@@ -172,5 +198,9 @@ ValueKind<seconds> duration_between(seconds least, seconds most) {
 }
 
 ValueKind<std::vector<Hours>> hours_of_day() { return {"hours", read_hours}; }
+
+ValueKind<std::vector<dedupe::Glob>> patterns(dedupe::Glob::Of of) {
+  return {"patterns", [of](const toml::node& node) { return read_patterns(node, of); }};
+}
 
 }  // namespace skep::service

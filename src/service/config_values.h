@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "skep/dedupe/glob.h"
 #include "skep/service/settings.h"
 
 namespace skep::service {
@@ -41,6 +42,9 @@ ValueKind<std::chrono::seconds> duration_between(std::chrono::seconds least,
                                                  std::chrono::seconds most);
 // "22:00-06:00", or an array of such; "" and [] are no limit.
 ValueKind<std::vector<Hours>> hours_of_day();
+
+// A pattern, or an array of them; "" and [] are none.
+ValueKind<std::vector<dedupe::Glob>> patterns(dedupe::Glob::Of of);
 
 // The node as a message shows it: 'text', 12, true, "an array".
 std::string shown(const toml::node& node);

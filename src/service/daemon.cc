@@ -25,6 +25,7 @@
 #include "skep/service/mounts.h"
 #include "skep/service/sizes.h"
 #include "skep/service/throttle.h"
+#include "skep/service/turn.h"
 #include "space_guard.h"
 #include "target.h"
 #include "worker.h"
@@ -76,12 +77,14 @@ class Daemon {
         progress_(progress),
         throttle_(settings_.throttle, progress.counters, used_today(settings_, filesystem)),
         guard_(throttle_, [this]() -> btrfs::Filesystem* { return worker_.filesystem(); }),
+        turn_(guard_, [this](bool waits) { tell_of_turn(waits); }),
         watch_(filesystem),
-        worker_(progress, guard_, watch_, [this] { return throttle_.daily_use(); }),
+        worker_(progress, turn_, watch_, [this] { return throttle_.daily_use(); }),
         reporter_(options.version, filesystem, progress),
         signals_(take_signals()) {
     guard_.set_reserve(settings_.metadata_reserve_bytes);
     throttle_.set_on_hold([this] {
+      turn_.give_back();
       if (auto* open = worker_.filesystem(); open != nullptr) open->let_go_of_files();
     });
   }
@@ -97,6 +100,7 @@ class Daemon {
   void conclude(const Worker::Result& result);
   void hold_until_retry(const Worker::Result& result);
   void report();
+  void tell_of_turn(bool waits);
   void log_freed();
   milliseconds timeout() const;
 
@@ -106,6 +110,7 @@ class Daemon {
   Progress& progress_;
   Throttle throttle_;
   SpaceGuard guard_;
+  Turn turn_;
   GenerationWatch watch_;
   Worker worker_;
   Reporter reporter_;
@@ -193,6 +198,7 @@ void Daemon::look_at_generation() {
   if (seen != generation_) look_every_ = kFirstLook;
   generation_ = seen;
   if (seen && (*seen > caught_up_ || watch_.wants_sync())) anything_left_ = true;
+  if (worker_.left_is_due()) anything_left_ = true;
 }
 
 void Daemon::begin_work() {
@@ -203,7 +209,17 @@ void Daemon::begin_work() {
   worker_.begin(btrfs::to_string(filesystem_), settings_);
 }
 
+// From the worker's threads.
+void Daemon::tell_of_turn(bool waits) {
+  if (waits) {
+    throttle_.hold_externally("turn", "another filesystem is worked on first");
+  } else {
+    throttle_.release_externally("turn");
+  }
+}
+
 void Daemon::conclude(const Worker::Result& result) {
+  turn_.give_back();
   caught_up_ = worker_.view().position.done_generation;
   if (result.end == Worker::End::kCaughtUp) {
     retry_after_ = kFirstRetry;
@@ -217,13 +233,14 @@ void Daemon::conclude(const Worker::Result& result) {
 void Daemon::hold_until_retry(const Worker::Result& result) {
   if (!mount_of(filesystem_)) return;  // no wonder
   const bool busy = result.end == Worker::End::kBusy;
-  if (busy) throttle_.hold_externally("other_instance", result.message);
-  if (!busy && reporter_.note_error(result.message)) spdlog::error("{}", result.message);
-  // What no time will mend: the call, or the machine.
+  // What no time will mend: the call, or the machine. It is told at the end.
   if (result.end == Worker::End::kRefused && result.exit_status != kExitFailed) {
     refusal_ = {result.exit_status, result.message};
     stopping_ = true;
+    return;
   }
+  if (busy) throttle_.hold_externally("other_instance", result.message);
+  if (!busy && reporter_.note_error(result.message)) spdlog::error("{}", result.message);
   not_before_ = Clock::now() + (busy ? kFirstRetry : retry_after_);
   if (!busy) retry_after_ = std::min<std::chrono::seconds>(retry_after_ * 2, kLastRetry);
 }
@@ -267,6 +284,14 @@ Refusal Daemon::run() {
   if (settings_.lock_memory && mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT) != 0) {
     return {kExitFailed, "mlockall: not permitted; raise LimitMEMLOCK, or do not ask for it"};
   }
+  if (settings_.one_at_a_time) {
+    const std::string dir =
+        settings_.run_dir.empty() ? default_run_dir(filesystem_) : settings_.run_dir;
+    if (auto status = turn_.open(dir); !status.ok()) {
+      return {kExitFailed, fmt::format("{}; without it instances cannot work one at a time",
+                                       message_of(status))};
+    }
+  }
   notifier_.ready();
   look_at_mounts();
   if (!mount_) spdlog::info("{} is not mounted; waiting", btrfs::to_string(filesystem_));
@@ -304,6 +329,11 @@ Refusal Daemon::run() {
 
 Refusal run_daemon(const DaemonOptions& options, Progress& progress) {
   const auto named = filesystem_named(options.target);
+  if (named.refusal.exit_status != 0 && subvolume_named(options.target) != 0) {
+    return {kExitUsage, options.target +
+                            ": a subvolume goes with --once; to follow one, name the "
+                            "mount point, and the subvolume with --include-subvol"};
+  }
   if (named.refusal.exit_status != 0) return named.refusal;
   return Daemon(options, named.filesystem, progress).run();
 }

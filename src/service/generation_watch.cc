@@ -32,9 +32,7 @@ std::optional<std::uint64_t> GenerationWatch::commits() const {
 
 void GenerationWatch::bound_offset(std::uint64_t generation, std::uint64_t count,
                                    Clock::time_point now) {
-  const auto offset = static_cast<std::int64_t>(generation - count);
-  least_ = std::max(least_, offset - 1);
-  most_ = std::min(most_, offset);
+  most_ = std::min(most_, static_cast<std::int64_t>(generation - count));
   if (waited_for_ != 0 && now - waited_at_ >= kSurelyCounted) {
     least_ = std::max(least_, static_cast<std::int64_t>(waited_for_ - count));
     waited_for_ = 0;
@@ -64,8 +62,8 @@ std::optional<std::uint64_t> GenerationWatch::poll(Clock::time_point now) {
     since_ = now;
   }
   if (generation > 0) committed_ = std::max(committed_, generation - 1);
-  if (count) {
-    bound_offset(generation, *count, now);
+  if (count) bound_offset(generation, *count, now);
+  if (count && least_ != kUnknown) {
     const auto counted = static_cast<std::uint64_t>(static_cast<std::int64_t>(*count) + least_);
     committed_ = std::max(committed_, std::min(counted, generation));
   }

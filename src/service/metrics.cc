@@ -115,7 +115,8 @@ std::string metrics_text(const Status& status) {
 }
 
 absl::Status write_metrics(const std::string& dir, const Status& status) {
-  return replace_file(fmt::format("{}/skep-{}.prom", dir, status.filesystem), metrics_text(status));
+  return replace_file(fmt::format("{}/skep-{}.prom", dir, status.filesystem), metrics_text(status),
+                      Replacing::kForReaders);
 }
 
 }  // namespace skep::service

@@ -3,14 +3,13 @@
 
 namespace skep::service {
 
-void PressureRest::looked(bool over_limit) {
-  const Duration rested = due();
-  worked_ = Duration::zero();
-  if (over_limit) {
-    rest_ = std::min(2 * std::max(rested, kLeast), longest());
-  } else {
-    rest_ = rested > kLeast ? std::max(rested / 2, kLeast) : Duration::zero();
-  }
+PressureRest::Duration PressureRest::looked(Duration look, bool over_limit) {
+  rested_ += look;
+  calm_looks_ = over_limit ? 0 : std::min(calm_looks_ + 1, kCalmLooks);
+  const Duration left = std::min(kTimesWork * worked_, kLongest) - rested_;
+  if (over_limit && left > Duration::zero()) return std::min(2 * look, left);
+  worked_ = rested_ = Duration::zero();
+  return Duration::zero();
 }
 
 }  // namespace skep::service

@@ -9,12 +9,11 @@
 #include <cstdio>
 
 #include "skep/btrfs/descriptor.h"
+#include "skep/btrfs/owner.h"
 #include "skep/btrfs/status.h"
 
 namespace skep::service {
 namespace {
-
-constexpr mode_t kMode = 0644;
 
 absl::Status write_all(int fd, std::string_view text, const std::string& path) {
   while (!text.empty()) {
@@ -26,23 +25,29 @@ absl::Status write_all(int fd, std::string_view text, const std::string& path) {
   return absl::OkStatus();
 }
 
-absl::Status write_fresh(const std::string& path, std::string_view text) {
+absl::Status finish(int fd, const std::string& path, Replacing how) {
+  if (how == Replacing::kForReaders) {
+    return fchmod(fd, 0644) == 0 ? absl::OkStatus() : errno_status(errno, "fchmod", path);
+  }
+  btrfs::give_to_owner_of_folder(fd, path);
+  return fsync(fd) == 0 ? absl::OkStatus() : errno_status(errno, "fsync", path);
+}
+
+absl::Status write_fresh(const std::string& path, std::string_view text, Replacing how) {
   // The directory may belong to somebody else (node exporter's does): a link that waits there under
   // this name must not lead root to another file.
   if (unlink(path.c_str()) != 0 && errno != ENOENT) return errno_status(errno, "unlink", path);
-  const btrfs::Descriptor fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, kMode));
+  const btrfs::Descriptor fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
   if (!fd) return errno_status(errno, "open", path);
   if (auto status = write_all(fd.get(), text, path); !status.ok()) return status;
-  // Whatever the umask: it is there to be read.
-  if (fchmod(fd.get(), kMode) != 0) return errno_status(errno, "fchmod", path);
-  return absl::OkStatus();
+  return finish(fd.get(), path, how);
 }
 
 }  // namespace
 
-absl::Status replace_file(const std::string& path, std::string_view text) {
+absl::Status replace_file(const std::string& path, std::string_view text, Replacing how) {
   const std::string fresh = path + ".new";
-  auto status = write_fresh(fresh, text);
+  auto status = write_fresh(fresh, text, how);
   if (status.ok() && std::rename(fresh.c_str(), path.c_str()) != 0) {
     status = errno_status(errno, "rename", path);
   }

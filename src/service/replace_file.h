@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// Files that others read while they are written anew. Thread-compatible: one writer to a path.
+// Files that are written anew as a whole: who reads one, or finds it after a crash, has the old
+// text or the new one. Thread-compatible: one writer to a path.
 #pragma once
 
 #include <absl/status/status.h>
@@ -10,8 +11,11 @@
 
 namespace skep::service {
 
-// Writes path.new, mode 0644, and renames it: whoever opens `path` gets the old text or the new
-// one, whole. Not flushed, so a crash of the machine may leave either of them, or none.
-absl::Status replace_file(const std::string& path, std::string_view text);
+enum class Replacing {
+  kForReaders,  // mode 0644, whatever the umask. Not flushed: a crash may leave neither text
+  kDurably,     // mode 0600, its folder's owner's, flushed
+};
+// Writes path.new and renames it. An errno_status; path.new is gone then.
+absl::Status replace_file(const std::string& path, std::string_view text, Replacing how);
 
 }  // namespace skep::service

@@ -39,7 +39,7 @@ std::string default_run_dir(const btrfs::Uuid& filesystem) {
 }
 
 absl::Status write_status(const std::string& run_dir, const Status& status) {
-  return replace_file(status_path(run_dir), status_json(status));
+  return replace_file(status_path(run_dir), status_json(status), Replacing::kForReaders);
 }
 
 absl::StatusOr<Status> read_status(const std::string& run_dir) {

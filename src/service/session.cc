@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <utility>
 
 #include "skep/btrfs/status.h"
+#include "skep/dedupe/file_filter.h"
 #include "skep/service/exit_status.h"
 #include "skep/service/sizes.h"
 #include "target.h"
@@ -17,10 +19,19 @@ namespace skep::service {
 namespace {
 
 Refusal refuse_state(const absl::Status& status) {
-  // No room for the table: another size or place has to be named.
-  const bool wrong_call = absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status) ||
-                          absl::IsResourceExhausted(status);
-  return {wrong_call ? kExitUsage : kExitFailed, std::string(message_of(status))};
+  const int error = errno_of(status);
+  // No room for the table: another size or place has to be named, or room be made. Too many open
+  // files are as exhausted, and nobody's call is wrong.
+  const bool no_room =
+      absl::IsResourceExhausted(status) && (error == 0 || error == ENOSPC || error == EDQUOT);
+  const bool wrong_call =
+      absl::IsFailedPrecondition(status) || absl::IsInvalidArgument(status) || no_room;
+  std::string message(message_of(status));
+  if (no_room && error != 0) message += "; make room, or choose another --state-dir";
+  if (error == EROFS || error == EACCES || error == EPERM) {
+    message += "; make it writable, or choose another --state-dir";
+  }
+  return {wrong_call ? kExitUsage : kExitFailed, std::move(message), no_room};
 }
 
 absl::StatusOr<std::unique_ptr<index::Table>> open_table(btrfs::Filesystem& fs,
@@ -63,6 +74,16 @@ void log_set_aside(const StateDir& state) {
                state.set_aside_reason());
 }
 
+void warn_of_unmatched(btrfs::Filesystem& fs, const dedupe::FilterOptions& filter) {
+  if (!filter.names_subvolumes()) return;
+  const auto unmatched = dedupe::FileFilter(fs, filter).unmatched_subvolumes();
+  if (!unmatched.ok()) return;  // whoever works on the filesystem meets the same error
+  for (const std::string& pattern : *unmatched) {
+    spdlog::warn("no subvolume matches '{}'; 'btrfs subvolume list' shows what they are called",
+                 pattern);
+  }
+}
+
 std::uint64_t default_table_bytes(std::uint64_t data_bytes, std::uint32_t block_size) {
   const std::uint64_t cells = data_bytes / block_size * 8 / 7;
   return std::clamp<std::uint64_t>(std::bit_ceil(cells * 8), 1ULL << 20, 64ULL << 20);
@@ -71,6 +92,7 @@ std::uint64_t default_table_bytes(std::uint64_t data_bytes, std::uint32_t block_
 Refusal open_session(const std::string& target, const Settings& settings, Session& session) {
   Target opened = open_target(target);
   session.busy = opened.busy;
+  session.subvolume = opened.subvolume;
   if (opened.filesystem == nullptr) return opened.refusal;
   const btrfs::Uuid& uuid = opened.filesystem->info().uuid;
   if (settings.state_dir.empty() && has_temporary_uuid(uuid)) {

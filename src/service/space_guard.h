@@ -34,6 +34,9 @@ class SpaceGuard final : public dedupe::Pace {
 
   void before_batch(const std::function<bool()>& stop) override ABSL_LOCKS_EXCLUDED(mutex_);
   void batch_done() override { throttle_.batch_done(); }
+  // A batch that has begun is let finish: it may be the one that gives room.
+  void between_steps(const std::function<bool()>& stop) override { throttle_.between_steps(stop); }
+  std::uint64_t step_bytes() const override { return throttle_.step_bytes(); }
 
  private:
   using Clock = std::chrono::steady_clock;

@@ -19,6 +19,7 @@
 
 #include "skep/btrfs/filesystem_uuid.h"
 #include "skep/btrfs/kernel_version.h"
+#include "skep/btrfs/open_subvolume.h"
 #include "skep/btrfs/status.h"
 #include "skep/service/exit_status.h"
 #include "skep/service/mounts.h"
@@ -53,6 +54,12 @@ Refusal refuse_open(const std::string& mount, const absl::Status& status) {
   }
 }
 
+// The caller has named what is not there, or what they may not reach.
+bool is_of_the_name(int error) {
+  return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG ||
+         error == EACCES;
+}
+
 std::size_t raise_open_files() {
   struct rlimit limit {};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return 256;
@@ -77,12 +84,10 @@ bool has_capabilities() {
 
 Refusal check_mount(const std::string& mount) {
   struct statx st {};
-  if (statx(AT_FDCWD, mount.c_str(), 0, STATX_TYPE, &st) != 0) {
-    return refuse(kExitUsage, fmt::format("{}: {}", mount, std::strerror(errno)));
-  }
   struct statfs vfs {};
-  if (statfs(mount.c_str(), &vfs) != 0) {
-    return refuse(kExitUsage, fmt::format("{}: {}", mount, std::strerror(errno)));
+  if (statx(AT_FDCWD, mount.c_str(), 0, STATX_TYPE, &st) != 0 || statfs(mount.c_str(), &vfs) != 0) {
+    return refuse(is_of_the_name(errno) ? kExitUsage : kExitFailed,
+                  fmt::format("{}: {}", mount, std::strerror(errno)));
   }
   if (!S_ISDIR(st.stx_mode) || ((st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
                                 !(st.stx_attributes & STATX_ATTR_MOUNT_ROOT))) {
@@ -118,33 +123,46 @@ bool has_temporary_uuid(const btrfs::Uuid& filesystem) {
   return file >> value && value == 1;
 }
 
-Target open_target(const std::string& name) {
+std::uint64_t subvolume_named(const std::string& path) {
+  const auto root = btrfs::subvolume_at(path);
+  return root.ok() ? root->value_or(0) : 0;
+}
+
+Target open_target(const std::string& name, Purpose purpose) {
+  using Flags = btrfs::KernelFilesystem::Flags;
   const auto kernel = btrfs::judge_running_kernel();
   if (kernel.kind == btrfs::KernelVerdict::Kind::kRefuse) {
     return {refuse(kExitUnsupported, kernel.reason), nullptr};
   }
   if (kernel.kind == btrfs::KernelVerdict::Kind::kWarn) spdlog::warn("{}", kernel.reason);
   std::string mount = name;
-  auto flags = btrfs::KernelFilesystem::Flags::kAsMounted;
+  auto flags = purpose == Purpose::kLook ? Flags::kReadOnlyWillDo : Flags::kAsMounted;
   if (const auto uuid = btrfs::parse_uuid(name)) {
     // The filesystem is meant, not this mount of it.
-    flags = btrfs::KernelFilesystem::Flags::kWritable;
+    if (purpose == Purpose::kWork) flags = Flags::kWritable;
     const auto found = mount_of(*uuid);
     if (!found) return {refuse(kExitUsage, fmt::format("{}: not mounted", name)), nullptr};
     mount = found->path;
   }
-  if (auto refusal = check_mount(mount); refusal.exit_status != 0) return {refusal, nullptr};
+  std::uint64_t subvolume = 0;
+  if (auto refusal = check_mount(mount); refusal.exit_status != 0) {
+    subvolume = subvolume_named(mount);
+    if (subvolume == 0) return {refusal, nullptr};
+  }
   if (!has_capabilities())
     return {refuse_open(mount, errno_status(EPERM, "capget", mount)), nullptr};
   auto opened = btrfs::KernelFilesystem::open_mount(mount, raise_open_files(), flags);
   if (!opened.ok()) return {refuse_open(mount, opened.status()), nullptr};
-  if (auto status = (*opened)->lock_exclusively(); !status.ok()) {
+  if (purpose == Purpose::kLook) return {{}, *std::move(opened)};
+  auto locked = (*opened)->lock_exclusively();
+  if (!locked.ok() && !absl::IsUnavailable(locked)) return {refuse_open(mount, locked), nullptr};
+  if (!locked.ok()) {
     return {refuse(kExitFailed,
                    fmt::format("{}: another skep works on this filesystem; wait for it or stop it",
                                mount)),
             nullptr, true};
   }
-  return {{}, *std::move(opened)};
+  return {{}, *std::move(opened), false, subvolume};
 }
 
 }  // namespace skep::service

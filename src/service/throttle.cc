@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "skep/dedupe/limits.h"
 #include "skep/service/sizes.h"
 
 namespace skep::service {
@@ -20,6 +21,9 @@ using std::chrono::seconds;
 constexpr auto kStopEvery = milliseconds(150);
 // How often the clock on the wall, the power supplies and the load are looked at.
 constexpr auto kLookAgain = seconds(1);
+// What a batch may do without a look whether to go on, and 20 ms of reading where a disk is slow.
+// Larger pieces are read faster, but all that others ask for meanwhile waits for them.
+constexpr std::uint64_t kGentleStepBytes = 2ULL << 20;
 // A wait from which on files are worth closing.
 constexpr auto kLongWait = seconds(1);
 // Longer than the engine takes from a batch to the next one, unless it has nothing to do.
@@ -128,7 +132,9 @@ void Throttle::hold_externally(const std::string& word, const std::string& text)
 
 void Throttle::release_externally(const std::string& word) {
   absl::MutexLock lock(&mutex_);
-  if (external_.erase(word) > 0) wake();
+  if (external_.erase(word) == 0) return;
+  step_began_ = sources_.now();  // to wait is no work
+  wake();
 }
 
 // Batches
@@ -139,9 +145,9 @@ void Throttle::before_batch(const Stop& stop) {
   absl::MutexLock lock(&mutex_);
   if (runs_freely()) return let_go();
   ++waiting_;
-  if (wait_for_turn(stop)) {
+  if (wait_for_batches(stop)) {
     choosing_ = true;
-    if (hold_back(stop)) let_go();
+    if (hold_back(Where::kBeforeBatch, stop)) let_go();
     choosing_ = false;
     changed_.SignalAll();
   }
@@ -150,7 +156,31 @@ void Throttle::before_batch(const Stop& stop) {
 
 void Throttle::let_go() {
   ++under_way_;
-  let_go_ = sources_.now();
+  step_began_ = sources_.now();
+}
+
+void Throttle::note_work() {
+  const TimePoint now = sources_.now();
+  rest_.worked(now - step_began_);
+  step_began_ = now;
+}
+
+void Throttle::between_steps(const Stop& stop) {
+  absl::MutexLock lock(&mutex_);
+  // Of several batches, which began before there was a limit, one looks for all.
+  while (choosing_ && !runs_freely() && !stop()) sources_.wait(changed_, mutex_, kStopEvery);
+  if (runs_freely() || choosing_) return;
+  note_work();
+  choosing_ = true;
+  hold_back(Where::kWithinBatch, stop);
+  choosing_ = false;
+  step_began_ = sources_.now();
+  changed_.SignalAll();
+}
+
+std::uint64_t Throttle::step_bytes() const {
+  absl::MutexLock lock(&mutex_);
+  return limited_ ? kGentleStepBytes : dedupe::limits::kShareBytes;
 }
 
 void Throttle::batch_done() {
@@ -159,11 +189,11 @@ void Throttle::batch_done() {
   // Below none when `stop` ended its before_batch.
   under_way_ = std::max(0, under_way_ - 1);
   ended_ = sources_.now();
-  rest_.worked(ended_ - let_go_);
+  note_work();
   changed_.SignalAll();
 }
 
-bool Throttle::wait_for_turn(const Stop& stop) {
+bool Throttle::wait_for_batches(const Stop& stop) {
   while (choosing_ || (under_way_ > 0 && !runs_freely())) {
     if (stop()) return false;
     sources_.wait(changed_, mutex_, kStopEvery);
@@ -171,7 +201,7 @@ bool Throttle::wait_for_turn(const Stop& stop) {
   return true;
 }
 
-bool Throttle::hold_back(const Stop& stop) {
+bool Throttle::hold_back(Where where, const Stop& stop) {
   bool told = false, rested = false;
   const auto tell = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (!std::exchange(told, true)) call_on_hold();
@@ -180,16 +210,14 @@ bool Throttle::hold_back(const Stop& stop) {
   by_rate_ = Hold();
   while (!stop()) {
     refresh_machine();
-    if (!held(machine_).word.empty()) {
+    if (!held(machine_, where).word.empty()) {
       tell();
       wait(kLookAgain, stop);
     } else if (const Duration debt = rate_wait(); debt > Duration::zero()) {
       if (debt >= kLongWait) tell();
       wait(std::min<Duration>(debt, kLookAgain), stop);
-    } else if (const Duration pause = rested ? Duration::zero() : rest_.due();
-               pause > Duration::zero() && watches_pressure()) {
-      if (pause >= kLongWait) tell();
-      rested = rest(pause, stop);
+    } else if (!rested && watches_pressure() && rest_.due() > Duration::zero()) {
+      rested = rest(tell, stop);
     } else {
       return true;
     }
@@ -208,10 +236,13 @@ bool Throttle::wait(Duration time, const Stop& stop) {
   return false;
 }
 
-bool Throttle::rest(Duration time, const Stop& stop) {
-  const PressureLook look(sources_.pressure, sources_.now());
-  if (!wait(time, stop)) return false;
-  judge(look.percent(sources_.now()));
+bool Throttle::rest(absl::FunctionRef<void()> tell, const Stop& stop) {
+  for (Duration time = rest_.due(); time > Duration::zero();) {
+    if (time >= kLongWait) tell();
+    const PressureLook look(sources_.pressure, sources_.now());
+    if (!wait(time, stop)) return false;
+    time = rest_.looked(time, judge(look.percent(sources_.now())));
+  }
   return true;
 }
 
@@ -225,7 +256,7 @@ void Throttle::call_on_hold() {
 
 // What the limits say
 
-void Throttle::judge(const std::array<double, kResources.size()>& percent) {
+bool Throttle::judge(const std::array<double, kResources.size()>& percent) {
   // The one that is furthest beyond its limit.
   double worst = 0;
   Resource which = Resource::kIo;
@@ -235,13 +266,13 @@ void Throttle::judge(const std::array<double, kResources.size()>& percent) {
     worst = percent[index_of(resource)] / limit;
     which = resource;
   }
-  rest_.looked(worst > 1);
   by_pressure_ = Hold();
-  if (!rest_.slows()) return;
+  if (worst <= 1) return false;
   by_pressure_ = {fmt::format("{}_pressure", name_of(which)),
                   fmt::format("{} pressure of others {:.0f} %, limit {:.0f} %", name_of(which),
                               percent[index_of(which)], pressure_limit_[index_of(which)]),
                   true};
+  return true;
 }
 
 Throttle::Duration Throttle::rate_wait() {
@@ -271,9 +302,9 @@ void Throttle::refresh_machine() {
   machine_read_ = now;
 }
 
-Hold Throttle::held(const Machine& machine) const {
+Hold Throttle::held(const Machine& machine, Where where) const {
   if (paused_) return {"paused", "paused", false};
-  if (!external_.empty()) {
+  if (where == Where::kBeforeBatch && !external_.empty()) {
     const auto& [word, text] = *external_.begin();
     return {word, text, false};
   }
@@ -306,7 +337,7 @@ Hold Throttle::over_budget() const {
 
 Hold Throttle::hold() const {
   absl::MutexLock lock(&mutex_);
-  if (Hold why = held(look_at_machine()); !why.word.empty()) return why;
+  if (Hold why = held(look_at_machine(), Where::kBeforeBatch); !why.word.empty()) return why;
   const bool works = waiting_ > 0 || under_way_ > 0 || sources_.now() - ended_ < kSlowFor;
   if (!works) return {};
   return by_pressure_.word.empty() ? by_rate_ : by_pressure_;

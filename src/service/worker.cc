@@ -6,12 +6,19 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "skep/btrfs/status.h"
 #include "skep/dedupe/rounds.h"
 
 namespace skep::service {
+namespace {
+// Between two tries to share what a send was in the way of, or what is to be retried. Twice as long
+// each time: so it is done at the latest when as much time again has passed as the send took.
+constexpr auto kFirstLeftWait = std::chrono::seconds(10);
+constexpr auto kLastLeftWait = std::chrono::seconds(3600);
+}  // namespace
 
 Worker::Worker(Progress& progress, dedupe::Pace& pace, GenerationWatch& watch,
                std::function<DailyUse()> today)
@@ -93,14 +100,17 @@ void Worker::publish() {
 
 absl::Status Worker::write_checkpoint() {
   saved_ = Clock::now();
-  happened_then_ = happened();
-  never_saved_ = false;
+  const std::uint64_t happened_now = happened();
   checkpoint_.totals = sum(before_, progress_.counters);
   checkpoint_.today = today_();
   if (session_.table != nullptr) {
     if (auto status = session_.table->save(); !status.ok()) return status;
   }
-  return state_->save(checkpoint_);
+  if (auto status = state_->save(checkpoint_); !status.ok()) return status;
+  // Only now: one that failed is still to be written, also when nothing more happens.
+  happened_then_ = happened_now;
+  never_saved_ = false;
+  return absl::OkStatus();
 }
 
 absl::Status Worker::save(bool at_once, std::chrono::seconds interval) {
@@ -111,19 +121,51 @@ absl::Status Worker::save(bool at_once, std::chrono::seconds interval) {
   return write_checkpoint();
 }
 
+bool Worker::anything_left() const {
+  const auto& position = checkpoint_.position;
+  return position.busy_after || !position.retries.empty();
+}
+
+bool Worker::left_is_due() const { return anything_left() && Clock::now() >= left_next_; }
+
+void Worker::put_off_left() {
+  if (!anything_left()) left_wait_ = {};
+  if (!left_is_due()) return;
+  left_wait_ = std::clamp<std::chrono::seconds>(left_wait_ * 2, kFirstLeftWait, kLastLeftWait);
+  left_next_ = Clock::now() + left_wait_;
+}
+
+bool Worker::checkpoint_is_due() const {
+  return Clock::now() - saved_ >= settings_.checkpoint_interval;
+}
+
 void Worker::advanced() {
   publish();
-  if (Clock::now() - saved_ < settings_.checkpoint_interval) return;
-  if (auto status = write_checkpoint(); !status.ok()) spdlog::warn("{}", message_of(status));
+  if (!checkpoint_is_due()) return;
+  if (auto status = write_checkpoint(); !status.ok()) {
+    spdlog::warn("{}", message_of(status));
+    return;
+  }
+  recorder_->note(now(), false);
+}
+
+Recorder::Now Worker::now() {
+  return {*session_.filesystem, sum(before_, progress_.counters), [this] { return stop_.load(); }};
 }
 
 Worker::Result Worker::work() {
   const Refusal refusal = open_session(target_, settings_, session_);
   if (refusal.exit_status != 0) {
-    return {session_.busy ? End::kBusy : End::kRefused, refusal.message, refusal.exit_status};
+    return {session_.busy      ? End::kBusy
+            : refusal.may_pass ? End::kFailed
+                               : End::kRefused,
+            refusal.message, refusal.exit_status};
   }
   state_ = session_.state;
   adopt_checkpoint();
+  if (!recorder_) {
+    recorder_.emplace(state_->path(), session_.filesystem->info().uuid, progress_.counters);
+  }
   btrfs::Filesystem& fs = *session_.filesystem;
   if (!begun_ || watch_.wants_sync()) {
     // At the start, so that what was written before the start is looked at now: from here on
@@ -132,19 +174,29 @@ Worker::Result Worker::work() {
     if (!committed.ok()) return {End::kFailed, std::string(message_of(committed.status())), 0};
     watch_.committed(*committed);
   }
+  if (!begun_) warn_of_unmatched(fs, settings_.engine.filter);
   begun_ = true;
   publish();
   const index::Fingerprinter fingerprinter(fs.info(), settings_.fingerprint);
+  const bool all_sizes = !settings_.engine.filter.extent_bytes.any();
   dedupe::Rounds rounds(
       {fs, fingerprinter, *session_.table, progress_.counters, settings_.engine, stop_, &pace_},
       checkpoint_.position,
       {[this] { advanced(); }, [this](std::uint64_t bytes) { progress_.total_bytes += bytes; },
-       [this] { ++progress_.pass; }});
+       [this] { ++progress_.pass; }, [this] { return watch_.poll().value_or(0); },
+       [&](const dedupe::Census& census) {
+         recorder_->begin_anew(now(), all_sizes ? std::optional(census.sizes) : std::nullopt);
+       },
+       [this] { return checkpoint_is_due(); }});
+  if (left_is_due()) rounds.take_up_left();
   Result result = follow(rounds);
+  put_off_left();
   publish();
   if (auto status = save(result.end != End::kCaughtUp, settings_.checkpoint_interval);
       !status.ok()) {
     result = {End::kFailed, std::string(message_of(status)), 0};
+  } else {
+    recorder_->note(now(), result.end == End::kCaughtUp);
   }
   return result;
 }

@@ -17,6 +17,7 @@
 #include <string>
 #include <thread>
 
+#include "recorder.h"
 #include "skep/btrfs/descriptor.h"
 #include "skep/dedupe/pace.h"
 #include "skep/service/generation_watch.h"
@@ -54,6 +55,8 @@ class Worker {
   // Writes the checkpoint if something happened since it was last written, and, unless `at_once`,
   // that was longer ago than the interval. Not while working.
   absl::Status save(bool at_once, std::chrono::seconds interval);
+  // It is time to look once more at what was left for later. Not while working.
+  bool left_is_due() const;
 
   struct View {
     dedupe::Position position;
@@ -71,8 +74,13 @@ class Worker {
   Result work();
   Result follow(dedupe::Rounds& rounds);
   void adopt_checkpoint();
+  bool checkpoint_is_due() const;
   void advanced();
+  // What a send was in the way of, and what is to be retried.
+  bool anything_left() const;
+  void put_off_left();
   absl::Status write_checkpoint();
+  Recorder::Now now();
   void publish() ABSL_LOCKS_EXCLUDED(mutex_);
   std::uint64_t happened() const;
 
@@ -84,12 +92,15 @@ class Worker {
   Settings settings_;
   Session session_;
   std::optional<StateDir> state_;  // outlives the session
+  std::optional<Recorder> recorder_;
   Checkpoint checkpoint_;
   Totals before_;       // less what this process has done
   bool begun_ = false;  // a session was open before
   Clock::time_point saved_{};
   std::uint64_t happened_then_ = 0;
   bool never_saved_ = true;
+  Clock::time_point left_next_{};
+  std::chrono::seconds left_wait_{};
 
   btrfs::Descriptor ended_;
   std::atomic<bool> stop_ = false;

@@ -51,6 +51,7 @@ class Scene {
     contents_.emplace(*fingerprinter_, fs_->info().block_size);
     stage_.emplace(dedupe::FingerprintStage::Parts{*fs_, *fingerprinter_, *contents_, resolver_,
                                                    counters_, dedupe::Options()});
+    strangers_.emplace(*fingerprinter_, fs_->info().block_size, counters_);
     std::vector<dedupe::ToRead> to_read;
     if (!stage_->describe(all_extents(*fs_), false, extents_, to_read).ok()) extents_.clear();
   }
@@ -72,7 +73,8 @@ class Scene {
 
   dedupe::MatchStage::Parts parts(index::Table& table, dedupe::Roles& roles,
                                   dedupe::Counters& counters) {
-    return {*fs_, *fingerprinter_, table, *contents_, *stage_, roles, counters, dedupe::Options()};
+    return {*fs_,      *fingerprinter_, table,       *contents_, *stage_,
+            resolver_, roles,           *strangers_, counters,   dedupe::Options()};
   }
 
   dedupe::Batch batch() const {
@@ -90,6 +92,7 @@ class Scene {
   dedupe::Counters counters_;
   dedupe::Resolver resolver_{*fs_, gate_, counters_};
   std::optional<dedupe::FingerprintStage> stage_;
+  std::optional<dedupe::Strangers> strangers_;
   dedupe::Window window_;
   std::vector<dedupe::FingerprintedExtent> extents_;
   std::uint64_t copies_ = 0;

@@ -49,15 +49,21 @@ class Pages(unittest.TestCase):
 
     def setUp(self):
         if not shutil.which("scdoc"):
-            self.skipTest("scdoc is not installed")
+            harness.skip("scdoc is not installed")
         folder = tempfile.TemporaryDirectory(prefix="skep-test-")
         self.addCleanup(folder.cleanup)
         self.folder = pathlib.Path(folder.name)
 
-    def test_there_is_a_page_for_each_subject(self):
-        self.assertEqual([page.name for page in PAGES],
-                         ["skep-pause.1.scd", "skep-run.1.scd", "skep-state.5.scd", "skep-status.1.scd",
-                          "skep-table.1.scd", "skep.1.scd", "skep.conf.5.scd", "skepd.8.scd"])
+    def test_there_is_a_page_for_each_command_and_subject(self):
+        named = set()
+        for page in PAGES:
+            line = section(page.read_text(encoding="utf-8"), "# NAME").strip()
+            self.assertRegex(line, rf"\A{page.stem.rpartition('.')[0]}(, [\w-]+)* - [^\n]+\Z", page)
+            named |= set(line.partition(" - ")[0].split(", "))
+        commands = re.findall(r"^  ([\w-]+)", call("--help").stdout.partition("ubcommands:")[2], re.MULTILINE)
+        self.assertGreater(len(commands), 4)
+        self.assertLessEqual({"skep", "skep-duperemove", "skep.conf", "skep-state", "skepd",
+                              *(f"skep-{name}" for name in commands)}, named)
 
     def test_pages_render_without_warnings(self):
         for page in PAGES:
@@ -91,7 +97,7 @@ class Options(unittest.TestCase):
 
     def check(self, page, heading, *calls):
         described = section(source(page), heading)
-        option = r"(?<![\w-])--?[a-z][a-z-]*"
+        option = r"(?<![\w-])--?[a-z0][a-z-]*"
         printed = set()
         for arguments in calls:
             answer = call(*arguments, "--help")
@@ -106,6 +112,10 @@ class Options(unittest.TestCase):
     def test_run_has_the_options_that_its_page_describes(self):
         self.check("skep-run.1.scd", "# OPTIONS", ("run",))
 
+    def test_estimate_and_tune_have_the_options_that_their_pages_describe(self):
+        for command in ("estimate", "tune"):
+            self.check(f"skep-{command}.1.scd", "# OPTIONS", (command,))
+
     def test_table_has_the_options_that_its_page_describes(self):
         self.check("skep-table.1.scd", "# OPTIONS", *(("table", action) for action in
                                                       ("show", "resize", "check")))
@@ -113,9 +123,30 @@ class Options(unittest.TestCase):
     def test_status_has_the_options_that_its_page_describes(self):
         self.check("skep-status.1.scd", "# OPTIONS", ("status",))
 
+    def test_report_has_the_options_that_its_page_describes(self):
+        self.check("skep-report.1.scd", "# OPTIONS", ("report",))
+
+    def test_explain_has_the_options_that_its_page_describes(self):
+        self.check("skep-explain.1.scd", "# OPTIONS", ("explain",))
+
     def test_pause_and_resume_have_the_options_that_their_page_describes(self):
         for command in ("pause", "resume"):
             self.check("skep-pause.1.scd", "# OPTIONS", (command,))
+
+    def test_dedupe_files_has_the_options_that_its_page_describes(self):
+        self.check("skep-dedupe-files.1.scd", "# OPTIONS", ("dedupe-files",))
+    def test_scan_has_the_options_that_its_page_describes(self):
+        self.check("skep-scan.1.scd", "# OPTIONS", ("scan",))
+
+    def test_dedup_vol_has_the_options_of_run(self):
+        run, dedup_vol = call("run", "--help").stdout, call("dedup-vol", "--help").stdout
+        self.assertEqual(dedup_vol.split("\nPositionals:")[1], run.split("\nPositionals:")[1])
+
+    def test_import_beesd_has_the_options_that_its_page_describes(self):
+        self.check("skep-import-beesd.1.scd", "# OPTIONS", ("import-beesd",))
+
+    def test_find_new_has_the_options_that_its_page_describes(self):
+        self.check("skep-find-new.1.scd", "# OPTIONS", ("find-new",))
 
     def test_skep_has_the_options_that_its_page_describes(self):
         self.check("skep.1.scd", "# OPTIONS", ())
@@ -128,7 +159,9 @@ class Options(unittest.TestCase):
 
     def check_commands(self, page, *arguments):
         answer = call(*arguments, "--help")
-        printed = re.findall(r"^  (\w+) ", answer.stdout.split("ubcommands:")[1], re.MULTILINE)
+        printed = [name for names in re.findall(r"^  ([\w-]+(?:, [\w-]+)*) ",
+                                                answer.stdout.split("ubcommands:")[1], re.MULTILINE)
+                   for name in names.split(", ")]
         self.assertEqual(printed, terms(section(source(page), "# COMMANDS")))
 
 
@@ -210,10 +243,52 @@ class Report(SharedFilesystem):
         # This one appears only where something had to be read.
         self.assertEqual(lines, [name for name in described if name != "deep"])
 
+    def test_every_field_of_an_estimate_s_json_is_described(self):
+        for command in ("estimate", "tune"):
+            report = json.loads(call(command, "--json", self.fs.mnt).stdout)
+            described = section(source(f"skep-{command}.1.scd"), "# JSON")
+            self.assertEqual(list(report), terms(described))
+            for field in report.values():
+                parts = field if isinstance(field, list) else [field]
+                for member in (name for part in parts if isinstance(part, dict) for name in part):
+                    self.assertIn(f"*{member}*", described)
+
+    def test_every_line_of_an_estimate_is_described(self):
+        answer = call("estimate", self.fs.mnt)
+        lines = re.findall(r"^  (\w+(?: \w+)*)  +", answer.stdout, re.MULTILINE)
+        described = terms(section(source("skep-estimate.1.scd"), "# OUTPUT"))
+        self.assertIn("whole extents", lines)
+        self.assertLessEqual(set(lines), set(described))
+
     def test_every_field_of_the_state_is_described(self):
         state = json.loads(harness.read_whole(os.path.join(self.folder, "state.json")))
         described = terms(section(source("skep-state.5.scd"), "# STATE.JSON"))
-        self.assertEqual(set(state) | {"pass"}, set(described))
+        # What has been read today is told apart from the members that are always there.
+        self.assertEqual(set(state) - {"today"} | {"pass"}, set(described))
+
+    def test_every_field_of_the_history_is_described(self):
+        history = json.loads(harness.read_whole(os.path.join(self.folder, "history.json")))
+        described = set(terms(section(source("skep-state.5.scd"), "# HISTORY.JSON")))
+        rows = {name for row in history["rows"] for name in row}
+        self.assertEqual(set(history) | rows, described)
+
+    def test_every_field_of_a_report_s_json_is_described(self):
+        answer = call("report", "--json", "--state-dir", self.folder, self.fs.mnt)
+        report = json.loads(answer.stdout)
+        described = section(source("skep-report.1.scd"), "# JSON")
+        self.assertEqual(list(report), terms(described))
+        parts = [report["totals"], report["history"][0], report["sizes_now"],
+                 report["sizes_now"]["classes"][0], report["table"]]
+        for member in (name for part in parts for name in part):
+            self.assertIn(f"*{member}*", described)
+
+    def test_every_field_of_an_explanation_s_json_is_described(self):
+        answer = call("explain", "--json", "--state-dir", self.folder, self.fs.path("folder/first"))
+        found = json.loads(answer.stdout)
+        described = section(source("skep-explain.1.scd"), "# JSON")
+        self.assertEqual(list(found), terms(described))
+        for member in found["extents"][0]:
+            self.assertIn(f"*{member}*", described)
 
     def test_a_program_that_knows_only_the_page_reads_the_table(self):
         table = harness.read_whole(os.path.join(self.folder, "table"))
@@ -293,6 +368,62 @@ class Report(SharedFilesystem):
         return False
 
 
+class DedupeFiles(SharedFilesystem):
+    """What `skep dedupe-files` does and prints is what its page describes."""
+
+    page = source("skep-dedupe-files.1.scd")
+
+    def setUp(self):
+        for name in ("images/one.iso", "images/two.iso", "photos/one", "photos/two"):
+            self.fs.write(f"{self.id()}/{name}", harness.content(name[:6], 2 * harness.MIB))
+        for name in ("one", "two"):
+            self.fs.write(f"{self.id()}/images/{name}.img",
+                          harness.content(name, harness.BLOCK) + harness.content(1, harness.MIB))
+        self.folder = self.fs.path(self.id())
+
+    def test_every_example_works(self):
+        for tool in ("fdupes", "jdupes", "rmlint"):
+            if not shutil.which(tool):
+                harness.skip(f"{tool} is not installed")
+        path = f"{os.path.dirname(harness.skep_binary())}:{os.environ['PATH']}"
+        examples = re.findall(r"^```\n(.*?)^```", section(self.page, "# EXAMPLES"),
+                              re.MULTILINE | re.DOTALL)
+        self.assertGreater(len(examples), 4)
+        for example in examples:
+            done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", example], cwd=self.folder,
+                                  env={**os.environ, "PATH": path}, capture_output=True, text=True,
+                                  timeout=harness.RUN_TIMEOUT_SECONDS)
+            self.assertEqual(done.returncode, DONE, (example, done))
+            self.assertRegex(done.stdout, r"(?m)^\d+ groups?, [1-9]\d* files: ", example)
+        for folder, names in (("images", ("one.iso", "two.iso")), ("images", ("one.img", "two.img")),
+                              ("photos", ("one", "two"))):
+            one, two = (harness.block_addresses(os.path.join(self.folder, folder, name))
+                        for name in names)
+            self.assertEqual({**one, 0: 0}, {**two, 0: 0}, names)
+
+    def test_every_field_of_the_json_is_described(self):
+        answer = call("dedupe-files", "--json", "images/one.iso", "images/two.iso", "\udcff",
+                      cwd=self.folder)
+        report = json.loads(answer.stdout)
+        described = section(self.page, "# JSON")
+        self.assertEqual(set(report), set(terms(described)) - {"lists"})
+        group, = report["groups"]
+        problem, = report["problems"]
+        for member in (*group, *group["files"][0], *problem):
+            self.assertIn(f"*{member}*", described)
+
+    def test_every_fate_is_described(self):
+        code = (ROOT / "src/cli/dedupe_files_report.cc").read_text(encoding="utf-8")
+        names = re.findall(r'return "(\w+)";', code.split("name_of(FileFate")[1].split("\n}\n")[0])
+        self.assertEqual(len(names), 6)
+        self.assertEqual(names, terms(section(self.page, "# OUTPUT")))
+
+    def test_every_format_is_described(self):
+        formats = re.search(r"--format (\S+)", call("dedupe-files", "--help").stdout)[1]
+        self.assertEqual(formats.split("|"),
+                         ["auto"] + terms(section(self.page, "# LISTS")))
+
+
 def crc32c(data):
     remainder = 0xFFFFFFFF
     for byte in data:
@@ -346,6 +477,13 @@ class Readme(unittest.TestCase):
         self.assertGreater(len(folders), 8)
         for folder in folders:
             self.assertTrue((ROOT / folder).is_dir(), folder)
+
+    def test_every_link_leads_to_a_heading(self):
+        headings = {re.sub(r"[^\w -]", "", title).replace(" ", "-").lower()
+                    for title in re.findall(r"^#+ (.*)$", self.text, re.MULTILINE)}
+        links = re.findall(r"\]\(#([^)]*)\)", self.text)
+        self.assertGreater(len(links), 3)
+        self.assertLessEqual(set(links), headings)
 
     def test_every_preset_that_is_named_exists(self):
         presets = {preset["name"] for preset in

@@ -6,7 +6,7 @@ import signal
 import stat
 import time
 
-from cli_harness import (DONE, FAILED, UNSUPPORTED, WRONG_CALL, SharedFilesystem, harness)
+from cli_harness import (DONE, FAILED, UNSUPPORTED, WRONG_CALL, SharedFilesystem, call, harness)
 
 NOBODY = 65534
 
@@ -27,9 +27,20 @@ class Targets(SharedFilesystem):
         path = self.fs.path("folder")
         self.assert_refused(self.run_once(target=path), WRONG_CALL, path, "mount")
 
-    def test_a_subvolume_that_is_no_mount_point(self):
-        path = self.fs.subvolume("volume")
+    def test_a_folder_in_a_subvolume(self):
+        path = os.path.join(self.fs.subvolume("outer"), "folder")
+        os.mkdir(path)
         self.assert_refused(self.run_once(target=path), WRONG_CALL, path, "mount")
+
+    def test_a_subvolume_that_is_no_mount_point_and_is_to_be_followed(self):
+        path = self.fs.subvolume("volume")
+        answer = call("run", "--state-dir", self.state(), path)
+        self.assert_refused(answer, WRONG_CALL, path, "--once", "--include-subvol")
+
+    def test_a_scan_of_nothing(self):
+        self.assert_refused(call("scan"), WRONG_CALL, "scan --help")
+        path = self.fs.path("folder")
+        self.assert_refused(call("scan", "--state-dir", self.state(), path), WRONG_CALL, path)
 
     def test_a_file(self):
         path = self.fs.path("folder/first")
@@ -117,6 +128,22 @@ class StateFolders(SharedFilesystem):
             file.write("precious")
         self.assert_refused(self.run_once(state=state), WRONG_CALL, state)
         self.assertEqual(harness.read_whole(state), b"precious")
+
+    def check_on_tmpfs(self, options, status, *named):
+        state = self.state()
+        os.mkdir(state)
+        harness.command("mount", "-t", "tmpfs", "-o", options, "tmpfs", state)
+        try:
+            self.assert_refused(self.run_once(state=state), status, state, "--state-dir", *named)
+            self.assertEqual(os.listdir(state), [])
+        finally:
+            harness.command("umount", state)
+
+    def test_a_state_folder_that_is_read_only(self):
+        self.check_on_tmpfs("ro", FAILED, "read-only", "make it writable")
+
+    def test_a_state_folder_without_room_for_a_table(self):
+        self.check_on_tmpfs("size=64k", WRONG_CALL, "no room", "smaller size")
 
     def test_a_missing_state_folder_is_made_and_kept_private(self):
         state = os.path.join(self.state(), "with", "parents")

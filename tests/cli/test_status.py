@@ -274,7 +274,7 @@ class Readers(RunDirs):
     def setUp(self):
         super().setUp()
         if os.geteuid() != 0:
-            self.skipTest("needs root, to be somebody else")
+            harness.skip("needs root, to be somebody else")
         os.chmod(self.base, 0o755)
         self.binary = shutil.copy(harness.skep_binary(), os.path.join(self.base, "skep"))
         os.chmod(self.binary, 0o755)

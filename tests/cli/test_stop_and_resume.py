@@ -2,6 +2,7 @@
 """Runs that are stopped half-way, politely or not, and the runs after them."""
 import json
 import os
+import re
 import signal
 import time
 
@@ -9,6 +10,13 @@ from cli_harness import STOPPED, harness
 
 KIB = harness.KIB
 STOP_SECONDS = 2  # a signal ends a run within this time
+
+
+def catches(process, number):
+    """Whether a signal would not end it at once, as it does before main() has begun."""
+    with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+        caught = re.search(r"^SigCgt:\s*(\w+)$", file.read(), re.MULTILINE)
+    return caught and int(caught[1], 16) >> (number - 1) & 1
 
 
 class StopAndResume(harness.FilesystemTest):
@@ -35,9 +43,10 @@ class StopAndResume(harness.FilesystemTest):
         self.fs.create(copy_of=self.template)
 
     def stopped_run(self, number, delay=0.1):
-        """Starts a run, signals it once its table is there, and returns the report."""
+        """Starts a run, signals it once its table is there and it takes signals, and returns the
+        report."""
         process = self.fs.start_skep("--threads", "1")
-        while not os.path.exists(os.path.join(self.fs.state, "table")):
+        while not (os.path.exists(os.path.join(self.fs.state, "table")) and catches(process, number)):
             self.assertIsNone(process.poll(), "ended before it had a table")
             time.sleep(0.001)
         time.sleep(delay)
@@ -65,6 +74,22 @@ class StopAndResume(harness.FilesystemTest):
         self.assert_same_contents(self.before, harness.snapshot(self.fs.mnt))
         finished = self.fs.run_skep()
         self.check_finished(stopped, finished)
+
+    def test_a_gentle_run_keeps_to_the_limits_of_the_configuration(self):
+        config = os.path.join(self.fs.folder, "config")
+        os.makedirs(config)
+        with open(os.path.join(config, "skep.conf"), "w", encoding="utf-8") as file:
+            file.write("[throttle]\nread_per_day = 1\n")
+        options = ("--config-dir", config)
+        process = self.fs.start_skep("--gentle", *options)
+        time.sleep(3)
+        self.assertIsNone(process.poll())
+        signalled = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        gentle = self.fs.finish_skep(process, status=STOPPED)
+        self.assertLess(time.monotonic() - signalled, STOP_SECONDS)
+        self.assertLess(gentle["extents_freed"], self.FILES // 2)
+        self.check_finished(gentle, self.fs.run_skep(*options))
 
     def test_sigterm(self):
         self.check_signal(signal.SIGTERM)

@@ -11,22 +11,26 @@ MIB = harness.MIB
 FREED_SECONDS = 30  # from the commit to the space being back
 PHASE_SECONDS = 20
 END_SECONDS = 10
+NO_STATUS = {"phase": "", "hold": ""}
 
 
 class Daemon:
-    """A skep that stays, with its folders beside the filesystem, or where `state` says."""
+    """A skep that stays, with its folders beside the filesystem, or where `state` says; False
+    leaves that to skep. `config` is the text of its configuration; None leaves what is there."""
 
-    def __init__(self, fs, *options, state=None, target=None):
+    def __init__(self, fs, *options, state=None, target=None, config=None):
         self.fs = fs
         self.run_dir = os.path.join(fs.folder, "run")
         self.config_dir = os.path.join(fs.folder, "config")
         self.log = os.path.join(fs.folder, "daemon.log")
         os.makedirs(self.config_dir, exist_ok=True)
+        if config is not None:
+            self.configure(config)
         with open(self.log, "a", encoding="utf-8") as log:
             self.process = fs.start(
                 harness.skep_binary(), "run", "--run-dir", self.run_dir, "--config-dir",
-                self.config_dir, "--state-dir", state or fs.state, *options, target or fs.mnt,
-                stderr=log)
+                self.config_dir, *([] if state is False else ["--state-dir", state or fs.state]),
+                *options, target or fs.mnt, stderr=log)
 
     def configure(self, text):
         with open(os.path.join(self.config_dir, "skep.conf"), "w", encoding="utf-8") as file:
@@ -48,13 +52,18 @@ class Daemon:
             with open(os.path.join(self.run_dir, "status.json"), encoding="utf-8") as file:
                 return json.load(file)
         except FileNotFoundError:
-            return {"phase": "", "hold": ""}
+            return NO_STATUS
+
+    def own_status(self):
+        """Of this process; what an earlier one has left is none."""
+        status = self.status()
+        return status if status.get("pid") == self.process.pid else NO_STATUS
 
     def wait_for(self, what, seconds=PHASE_SECONDS, **fields):
-        """Waits until the status has these fields, or `what`, a function of it, is true."""
+        """Waits until its own status has these fields, or `what`, a function of it, is true."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            status = self.status()
+            status = self.own_status()
             if what(status) if what else all(status.get(k) == v for k, v in fields.items()):
                 return status
             if self.process.poll() is not None:

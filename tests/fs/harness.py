@@ -24,6 +24,7 @@ import errno
 import fcntl
 import functools
 import hashlib
+import itertools
 import json
 import mmap
 import os
@@ -46,12 +47,16 @@ KIB = 1 << 10
 MIB = 1 << 20
 
 SKIPPED = 77  # exit status of a test file that skipped everything; ctest's SKIP_RETURN_CODE
+MOST_SECONDS_TO_SEND = 20
+SEND_AGAIN = "Resource temporarily unavailable"  # EAGAIN, as btrfs send says it
+# A skep built with sanitizers looks for leaks through ptrace, which is taken.
+STRACE = ("strace", "-E", "LSAN_OPTIONS=detect_leaks=0")
 RUN_TIMEOUT_SECONDS = 120  # far above any run in these tests; reaching it means a hang
 SHM_HEADROOM_BYTES = 2 << 30  # images live in RAM only where this much stays free
 
 # Every way in which an extent can leave the pipeline without being freed.
 REASONS = frozenset(
-    "unique no_checksum compressed preallocated immutable busy nodatasum encoded system"
+    "unique excluded no_checksum compressed preallocated immutable busy nodatasum encoded system"
     " too_many_references short_runs copy_ratio metadata_price keeper tail_only changed differs"
     " failed unreferenced".split())
 COUNTS = frozenset(
@@ -149,18 +154,23 @@ def missing_ability():
         return f"no loopback btrfs: {error}"
 
 
-def require_filesystem():
-    """Skips the calling test where filesystems cannot be made, unless they are required."""
-    reason = missing_ability()
-    if not reason:
-        return
+def skip(reason):
+    """Skips the calling test, unless it has to run here."""
     if os.environ.get("CI") or os.environ.get("SKEP_REQUIRE_FS") == "1":
-        raise AssertionError(f"tests on real filesystems are required, but: {reason}")
+        raise AssertionError(f"this test is required, but: {reason}")
     raise unittest.SkipTest(reason)
 
 
+def require_filesystem():
+    """Skips the calling test where filesystems cannot be made, unless they are required."""
+    if reason := missing_ability():
+        skip(reason)
+
+
 def scratch_base():
-    """RAM when it has room, else where temporary files go."""
+    """TMPDIR when it is set; else RAM when it has room, else where temporary files go."""
+    if "TMPDIR" in os.environ:
+        return tempfile.gettempdir()
     try:
         room = os.statvfs("/dev/shm")
         if room.f_bavail * room.f_frsize > SHM_HEADROOM_BYTES and os.access("/dev/shm", os.W_OK):
@@ -239,6 +249,21 @@ def file_items(path):
                 start = offset + 1
             if not count:
                 return found
+
+
+def extent_is_stored(folder, address):
+    """Whether the filesystem has a data extent that begins there, as far as it is committed."""
+    extent_tree, extent_item, most = 2, 168, (1 << 64) - 1
+    request = array.array("B", struct.pack(
+        "=7Q4I4QQ", extent_tree, address, address, 0, most, 0, most, extent_item, extent_item, 1, 0,
+        0, 0, 0, 0, 4096))
+    request.frombytes(bytes(4096))
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.ioctl(opened, BTRFS_IOC_TREE_SEARCH_V2, request)
+    finally:
+        os.close(opened)
+    return struct.unpack_from("=I", request, 64)[0] != 0
 
 
 def block_places(path):
@@ -357,8 +382,10 @@ _live = []  # filesystems to take down when the process ends, however it ends
 
 
 class LoopFilesystem:
-    """A btrfs on a loop device, in a folder of its own. Use it as a context manager, or call
+    """A filesystem on a loop device, in a folder of its own. Use it as a context manager, or call
     create() and, whatever happens, destroy()."""
+
+    kind = "btrfs"
 
     def __init__(self, size=256 * MIB, mkfs_options=(), mount_options="noatime"):
         self.size = size
@@ -366,6 +393,7 @@ class LoopFilesystem:
         self.mount_options = mount_options
         self.folder = None
         self.loop = None
+        self.spare_loops = []
         self.processes = []
         self.swap_files = []
 
@@ -380,7 +408,7 @@ class LoopFilesystem:
         self.destroy()
 
     def create(self, copy_of=None):
-        """Makes the image, or copies it from an unmounted filesystem, and mounts it."""
+        """Makes the image, or copies that of an unmounted filesystem, and mounts it."""
         _live.append(self)
         self.folder = tempfile.mkdtemp(prefix=f"skep-test-{os.getpid()}-", dir=scratch_base())
         os.chmod(self.folder, 0o755)
@@ -389,27 +417,37 @@ class LoopFilesystem:
         self.state = os.path.join(self.folder, "state")
         os.mkdir(self.mnt)
         if copy_of:
-            command("cp", "--sparse=always", copy_of.image, self.image)
+            command("cp", "--sparse=always", copy_of, self.image)
         else:
             with open(self.image, "wb") as image:
                 image.truncate(self.size)
-            command("mkfs.btrfs", "-q", *self.mkfs_options, self.image)
+            command(f"mkfs.{self.kind}", "-q", *self.mkfs_options, self.image)
         self.attach()
         self.mount()
         return self
 
     def attach(self):
+        self.loop = self.attached(self.image)
+
+    def attached(self, image):
         for attempt in range(20):  # another process may win the race for the free device
             try:
-                self.loop = command("losetup", "--show", "-f", self.image).strip()
-                return
+                return command("losetup", "--show", "-f", image).strip()
             except HarnessError:
                 if attempt == 19:
                     raise
                 time.sleep(0.1)
 
+    def spare_device(self, size=None):
+        """A device to add to the filesystem. It is no longer part of it when the test ends."""
+        image = os.path.join(self.folder, f"spare{len(self.spare_loops)}")
+        with open(image, "wb") as file:
+            file.truncate(size or self.size)
+        self.spare_loops.append(self.attached(image))
+        return self.spare_loops[-1]
+
     def mount(self, options=None):
-        command("mount", "-t", "btrfs", "-o", options or self.mount_options, self.loop, self.mnt)
+        command("mount", "-t", self.kind, "-o", options or self.mount_options, self.loop, self.mnt)
 
     def unmount(self):
         try:
@@ -418,9 +456,18 @@ class LoopFilesystem:
             raise HarnessError(f"{error}; open: {self.holders()}") from None
 
     def release_loop(self):
-        """Frees the loop device. The kernel remembers unmounted devices and would refuse an older
-        copy of the same filesystem on another one, so it is told to forget this one. Another
-        process's mount namespace, copied while this was mounted, may keep it busy for a while."""
+        """Frees the loop device."""
+        if self.kind == "btrfs":
+            self.forget_loop()
+        command("losetup", "-d", self.loop)
+        self.loop = None
+        while self.spare_loops:
+            command("losetup", "-d", self.spare_loops.pop())
+
+    def forget_loop(self):
+        """The kernel remembers unmounted devices and would refuse an older copy of the same btrfs on
+        another one, so it is told to forget this one. Another process's mount namespace, copied while
+        this was mounted, may keep it busy for a while."""
         for attempt in range(100):
             try:
                 command("btrfs", "device", "scan", "--forget", self.loop)
@@ -429,8 +476,6 @@ class LoopFilesystem:
                 if attempt == 99:
                     raise
                 time.sleep(0.05)
-        command("losetup", "-d", self.loop)
-        self.loop = None
 
     def detach(self):
         """Leaves the image for others to copy."""
@@ -495,6 +540,22 @@ class LoopFilesystem:
         command("btrfs", "subvolume", "snapshot", *(["-r"] if read_only else []),
                 self.path(source), self.path(name))
         return self.path(name)
+
+    def send(self, snapshot, parent=None):
+        """The file of the stream, and how many sends that took. One that begins while skep shares
+        into the same snapshot is refused by the kernel, at once and before anything is sent
+        (skepd(8)): it comes again, and gets through soon."""
+        stream = os.path.join(self.folder, "stream")
+        parents = ["-p", self.path(parent)] if parent else []
+        end = time.monotonic() + MOST_SECONDS_TO_SEND
+        for sends in itertools.count(1):
+            done = subprocess.run(["btrfs", "send", "-q", "-f", stream, *parents,
+                                   self.path(snapshot)], capture_output=True, text=True)
+            if not done.returncode:
+                return stream, sends
+            if SEND_AGAIN not in done.stderr or time.monotonic() > end:
+                raise HarnessError(f"btrfs send, for the {sends}. time: {done.stderr.strip()}")
+            time.sleep(0.05)
 
     def start(self, *arguments, **options):
         """A process that ends with the filesystem at the latest, in a group of its own."""
@@ -622,11 +683,10 @@ class LoopFilesystem:
 
     def leftovers(self):
         """Mounts and loop devices that still belong to this filesystem."""
-        found = [line for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
-                 if self.folder in line]
+        found = mount_points_below(self.folder)
         for backing in pathlib.Path("/sys/block").glob("loop*/loop/backing_file"):
             try:
-                if backing.read_text().startswith(self.folder):
+                if backing.read_text().startswith(f"{self.folder}/"):
                     found.append(str(backing))
             except OSError:  # detached meanwhile
                 pass
@@ -645,19 +705,30 @@ class LoopFilesystem:
         for swap_file in self.swap_files:
             quietly("swapoff", swap_file)
         if self.folder:
-            mounts = [line.split()[4] for line in
-                      pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
-                      if line.split()[4].startswith(self.folder)]
-            for mount_point in reversed(mounts):
+            for mount_point in reversed(mount_points_below(self.folder)):
                 quietly("umount", mount_point)
+            # What this process has open itself, in other threads: it goes when that does.
+            for mount_point in reversed(mount_points_below(self.folder)):
+                quietly("umount", "--lazy", mount_point)
         if self.loop:
             quietly("btrfs", "device", "scan", "--forget", self.loop)
             quietly("losetup", "-d", self.loop)
             self.loop = None
+        while self.spare_loops:
+            spare = self.spare_loops.pop()
+            quietly("btrfs", "device", "scan", "--forget", spare)
+            quietly("losetup", "-d", spare)
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
         if self in _live:
             _live.remove(self)
+
+
+def mount_points_below(folder):
+    """What is mounted at the folder or in it, in the order of mounting. A neighbour whose name begins
+    alike is not in it."""
+    points = [line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
+    return [point for point in points if pathlib.PurePath(point).is_relative_to(folder)]
 
 
 def _destroy_all():

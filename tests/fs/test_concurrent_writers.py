@@ -204,8 +204,9 @@ class ConcurrentAdministration(FilesystemTest):
                 return
             into = self.fs.path(f"received/{count}")
             os.mkdir(into)
-            harness.command("sh", "-c", f"btrfs send -q {self.fs.path('frozen')}"
-                            f" | btrfs receive -q {into}")
+            stream, _ = self.fs.send("frozen")
+            harness.command("btrfs", "receive", "-q", "-f", stream, into)
+            os.remove(stream)
             received = harness.snapshot(f"{into}/frozen")
             self.assertEqual({path: (state.size, state.content)
                               for path, state in received.items() if path != "."}, what)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Pausing a skep that stays, new settings, no room, metrics."""
+import fcntl
 import os
 import signal
 import subprocess
@@ -66,6 +67,43 @@ class Control(DaemonTest):
         daemon.reload("")
         self.wait_until_used(used + 4 * MIB)
         daemon.end()
+
+    def test_one_at_a_time_waits_for_its_turn(self):
+        """Somebody else has the turn; then it has it itself while it works, and not while it is idle."""
+        config = os.path.join(self.fs.folder, "config")
+        os.makedirs(config)
+        with open(os.path.join(config, "skep.conf"), "w", encoding="utf-8") as file:
+            file.write("[service]\none_at_a_time = true\n")
+        turn = os.path.join(self.fs.folder, "turn")
+        self.fs.write("one", harness.content("a", 4 * MIB))
+        self.fs.write("other", harness.content("a", 4 * MIB))
+        self.fs.sync()
+        used = self.fs.used()
+        with open(turn, "w", encoding="ascii") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            daemon = self.daemon()
+            daemon.wait_for(None, hold="turn", phase="held")
+            time.sleep(2)
+            self.assertEqual(self.fs.used(), used)
+        self.wait_until_used(used - 4 * MIB)
+        daemon.wait_until_looked_at()
+        with open(turn, "r", encoding="ascii") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            daemon.end()  # also while it has no turn
+
+    def test_a_stop_while_it_waits_for_its_turn(self):
+        config = os.path.join(self.fs.folder, "config")
+        os.makedirs(config)
+        with open(os.path.join(config, "skep.conf"), "w", encoding="utf-8") as file:
+            file.write("[service]\none_at_a_time = true\n")
+        self.fs.write("one", harness.content("a", 4 * MIB))
+        self.fs.write("other", harness.content("a", 4 * MIB))
+        self.fs.sync()
+        with open(os.path.join(self.fs.folder, "turn"), "w", encoding="ascii") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            daemon = self.daemon()
+            daemon.wait_for(None, hold="turn")
+            daemon.end()
 
     def test_a_stop_while_it_is_held(self):
         daemon = self.daemon()

@@ -109,6 +109,22 @@ class Preallocated(FilesystemTest):
         self.dedupe()
         self.assertEqual(harness.placement(path), before)
 
+    def test_what_is_written_into_a_reservation_later_is_found(self):
+        """Its extent is as old as the reservation, which a run has seen."""
+        data = content(1, MIB)
+        path = self.preallocate("reserved", MIB)
+        self.fs.write("copy", data)
+        self.assertEqual(self.dedupe()["bytes_freed"], 0)
+        self.fs.write("reserved", data[:MIB // 2])
+        self.assertEqual(self.dedupe()["bytes_freed"], 0)  # the rest is reserved still
+        self.fs.write("reserved", data[MIB // 2:], offset=MIB // 2)
+        report = self.dedupe()
+        self.assertEqual(report["bytes_freed"], MIB)
+        self.assertEqual(report["counters"]["extents_late"], 1)
+        self.assertEqual(harness.read_whole(path), data)
+        again = self.dedupe()
+        self.assertEqual((again["bytes_freed"], again["counters"]["extents_late"]), (0, 0))
+
     def test_a_reservation_past_the_end_of_a_file_stays(self):
         path = self.fs.write("log", content(1, 256 * KIB))
         harness.command("fallocate", "-n", "-o", 256 * KIB, "-l", MIB, path)
@@ -119,6 +135,26 @@ class Preallocated(FilesystemTest):
         self.assertEqual((last.offset + last.length,
                           bool(last.flags & harness.FIEMAP_EXTENT_UNWRITTEN)),
                          (MIB + 256 * KIB, True))
+
+
+class LongReservation(FilesystemTest):
+
+    size = 4096 * MIB  # a block group is a tenth of it
+
+    def test_what_lies_far_in_the_longest_extent_is_found(self):
+        """256 MiB, twice as long as what is written at once."""
+        length = 256 * MIB
+        path = self.fs.write("reserved", b"")
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, length)
+            for at in range(0, length, 4 * MIB):
+                file.write(content(at, 4 * MIB))
+        self.fs.write("part", b"".join(content(at, 4 * MIB)
+                                       for at in range(200 * MIB, 240 * MIB, 4 * MIB)))
+        self.fs.sync()
+        tree = harness.command("btrfs", "inspect-internal", "dump-tree", "-t", "extent", self.fs.loop)
+        self.assertTrue(f"EXTENT_ITEM {length}" in tree)
+        self.assertEqual(self.dedupe()["bytes_freed"], 40 * MIB)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Files that are special in some way: what is shared all the same, and what is left alone."""
+import fcntl
 import mmap
 import os
+import signal
 import subprocess
 import time
 import unittest
@@ -134,6 +136,26 @@ class SwapFiles(FilesystemTest):
                    for reason in ("no_checksum", "busy"))
         self.assertEqual(left, length)
         self.assertEqual(harness.placement(path), before)
+
+
+class Leases(FilesystemTest):
+
+    def test_a_lease_holds_nothing_up_and_is_left_until_it_is_given_back(self):
+        """As Samba takes them. Whoever opens the file without O_NONBLOCK waits for 45 seconds."""
+        self.addCleanup(signal.signal, signal.SIGIO, signal.signal(signal.SIGIO, signal.SIG_IGN))
+        for name in ("first", "second"):
+            self.fs.write(name, content(1, MIB))
+        fds = [os.open(self.fs.path(name), os.O_RDWR) for name in ("first", "second")]
+        try:
+            for fd in fds:
+                fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            report = self.fs.run_skep()
+            self.assertEqual(report["bytes_freed"], 0)
+            self.assert_left(report, "changed", byte_count=2 * MIB)
+        finally:
+            for fd in fds:
+                os.close(fd)
+        self.assertEqual(self.dedupe()["bytes_freed"], MIB)
 
 
 class FilesInUse(FilesystemTest):

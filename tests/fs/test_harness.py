@@ -163,11 +163,30 @@ class Cleanup(unittest.TestCase):
                 child.stdout.close()
                 self.assert_gone(folder, device)
 
+    def test_a_file_that_is_open_leaves_nothing_behind(self):
+        for ending in ("time.sleep(600)", "raise ValueError"):
+            child, folder, device = self.begin(f"open(fs.path('file'), 'w'); held = open(fs.path('file')); {ending}")
+            if "sleep" in ending:
+                time.sleep(0.2)
+                child.terminate()
+            self.assertIn(child.wait(timeout=30), (1, -signal.SIGTERM))
+            child.stdout.close()
+            self.assert_gone(folder, device)
+
     def test_an_exception_leaves_nothing_behind(self):
         child, folder, device = self.begin("raise ValueError")
         self.assertEqual(child.wait(timeout=30), 1)
         child.stdout.close()
         self.assert_gone(folder, device)
+
+    def test_mounts_of_a_neighbour_whose_name_begins_alike_stay(self):
+        with harness.LoopFilesystem() as fs:
+            other = harness.LoopFilesystem()
+            other.folder = fs.folder[:-1]
+            other.destroy()
+            self.assertTrue(os.path.ismount(fs.mnt))
+            self.assertEqual(harness.mount_points_below(fs.folder), [fs.mnt])
+            self.assertEqual(harness.mount_points_below(fs.mnt), [fs.mnt])
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ int main(int argc, char** argv) {
   const auto seeds = skep::fuzz::seed_inputs();
   for (const Input& input : seeds) {
     run(input);
-    for (std::size_t size = 0; size < input.size(); ++size) {
+    for (std::size_t size = 0; size < input.size(); size += 1 + size / 256) {
       run({input.begin(), input.begin() + static_cast<std::ptrdiff_t>(size)});
     }
   }

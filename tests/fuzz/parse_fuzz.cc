@@ -16,12 +16,7 @@ namespace {
 
 using namespace skep::btrfs;    // NOLINT: one file, one subject
 using namespace skep::testing;  // NOLINT
-
-void require(bool holds, const char* what) {
-  if (holds) return;
-  std::fprintf(stderr, "parse_fuzz: %s\n", what);
-  std::abort();
-}
+using skep::fuzz::require;
 
 void check_extent(const Item& item, const Extent& extent) {
   require(item.key.type == kExtentItem, "an extent of another item type");
@@ -48,8 +43,16 @@ void parse(const Item& item) {
   if (parse_inode_item(item)) {
     require(item.key.type == kInodeItem && item.data.size() >= 160, "a short inode item");
   }
+  (void)parse_root_generation(item);
   if (const auto subvolume = parse_root_item(item)) {
     require(item.key.type == kRootItem && is_subvolume(subvolume->root), "a root of btrfs's own");
+  }
+  std::size_t name_bytes = 0;
+  parse_names(item, [&](const FileName& name) { name_bytes += name.name.size(); });
+  require(name_bytes <= item.data.size(), "more names than bytes");
+  if (const auto place = parse_root_backref(item)) {
+    require(item.key.type == kRootBackref && place->name.size() + 18 <= item.data.size(),
+            "a place that ends outside its item");
   }
 }
 
@@ -87,6 +90,9 @@ std::vector<std::vector<std::uint8_t>> skep::fuzz::seed_inputs() {
   const ItemBuilder inline_data = ItemBuilder().u64(42).u64(5).u8(0).u8(0).u16(0).u8(0).zeros(5);
   const ItemBuilder inode = ItemBuilder().zeros(160);
   const ItemBuilder root = ItemBuilder().zeros(216).u32(1).zeros(219);
+  const ItemBuilder backref = ItemBuilder().u64(256).u64(2).u16(2).u8('a').u8('b');
+  const ItemBuilder names = ItemBuilder().u64(2).u16(1).u8('a').u64(3).u16(2).u8('b').u8('c');
+  const ItemBuilder extended = ItemBuilder().u64(256).u64(4).u16(1).u8('d');
   const ItemBuilder all =
       ItemBuilder()
           .append(search_item({7, {0x45350000, kExtentItem, 0x20000}, extent.bytes()}).bytes())
@@ -94,9 +100,12 @@ std::vector<std::vector<std::uint8_t>> skep::fuzz::seed_inputs() {
           .append(search_item({7, {257, kInodeItem, 0}, inode.bytes()}).bytes())
           .append(search_item({7, {257, kExtentData, 0x5000}, regular.bytes()}).bytes())
           .append(search_item({7, {258, kExtentData, 0}, inline_data.bytes()}).bytes())
-          .append(search_item({7, {256, kRootItem, 0}, root.bytes()}).bytes());
+          .append(search_item({7, {256, kRootItem, 0}, root.bytes()}).bytes())
+          .append(search_item({7, {256, kRootBackref, 5}, backref.bytes()}).bytes())
+          .append(search_item({7, {257, kInodeRef, 256}, names.bytes()}).bytes())
+          .append(search_item({7, {257, kInodeExtref, 99}, extended.bytes()}).bytes());
   const ItemBuilder one = search_item({7, {0x45350000, kExtentItem, 0x20000}, extent.bytes()});
-  return {to_input(6, all), to_input(1, one), to_input(0, ItemBuilder())};
+  return {to_input(9, all), to_input(1, one), to_input(0, ItemBuilder())};
 }
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {

@@ -70,10 +70,11 @@ def prefix():
     raise harness.HarnessError(f"{build_dir()}/CMakeCache.txt has no CMAKE_INSTALL_PREFIX")
 
 
-def install(root):
+def install(root, *options):
     """Installs the project as if `root` were /."""
-    done = subprocess.run(["cmake", "--install", build_dir(), "--strip"], capture_output=True,
-                          text=True, env={**os.environ, "DESTDIR": str(root)})
+    done = subprocess.run(["cmake", "--install", build_dir(), "--strip", *options],
+                          capture_output=True, text=True,
+                          env={**os.environ, "DESTDIR": str(root)})
     if done.returncode:
         raise harness.HarnessError(f"cmake --install: {done.stdout}{done.stderr}")
 
@@ -86,16 +87,17 @@ class NoContainer(Exception):
 
 
 class Container:
-    """A container over a copy-on-write view of this machine's own files, in which systemd runs up
-    to basic.target and nothing else is started. Call start() and, whatever happens, destroy().
-    Between prepare() and start() files can be put below `root`.
+    """A container over a copy-on-write view of this machine's own files, or those below `base`, in
+    which systemd runs up to basic.target and nothing else is started. Call start() and, whatever
+    happens, destroy(). Between prepare() and start() files can be put below `root`.
 
     Each container has control groups of its own, and neither machined nor D-Bus is needed: commands
     enter its namespaces."""
 
     _numbers = itertools.count()
 
-    def __init__(self):
+    def __init__(self, base="/"):
+        self.base = base
         self.folder = None
         self.process = None
         self.leader = None
@@ -109,11 +111,11 @@ class Container:
         self.log = os.path.join(self.folder, "log")
         for name in ("", "root", "upper", "work"):
             os.mkdir(os.path.join(self.folder, name), 0o755)
-        options = f"lowerdir=/,upperdir={self.folder}/upper,workdir={self.folder}/work"
+        options = f"lowerdir={self.base},upperdir={self.folder}/upper,workdir={self.folder}/work"
         try:
             harness.command("mount", "-t", "overlay", "-o", options, "overlay", self.root)
         except harness.HarnessError as error:
-            raise NoContainer(f"no overlay of /: {error}") from None
+            raise NoContainer(f"no overlay of {self.base}: {error}") from None
         self.write("etc/fstab", "")
         self.write("etc/machine-id", "")
         for unit in ("dbus.service", "dbus.socket", "systemd-logind.service",
@@ -256,10 +258,7 @@ class Container:
             self.process.wait()
         self.leader = None
         if self.folder:
-            mounts = [line.split()[4] for line in
-                      pathlib.Path("/proc/self/mountinfo").read_text().splitlines()
-                      if line.split()[4].startswith(self.folder)]
-            for mount_point in reversed(mounts):
+            for mount_point in reversed(harness.mount_points_below(self.folder)):
                 subprocess.run(["umount", mount_point], capture_output=True)
             if not os.path.ismount(self.root):
                 shutil.rmtree(self.folder, ignore_errors=True)

@@ -3,7 +3,6 @@
 import json
 import os
 import time
-import unittest
 
 from service_harness import boot, harness, until
 

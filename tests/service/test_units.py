@@ -91,6 +91,16 @@ class Units(unittest.TestCase):
             self.assertTrue(os.access(path, os.X_OK), f"{name}: {program} is not installed")
             self.assertEqual(subprocess.run([path, "--version"], capture_output=True).returncode, 0)
 
+    def test_units_name_the_program_below_a_prefix_that_is_told_late(self):
+        with tempfile.TemporaryDirectory(prefix="skep-test-") as root:
+            install(root, "--prefix", "/opt/skep")
+            for name in SERVICES:
+                unit = pathlib.Path(root, "opt/skep/lib/systemd/system", name).read_text()
+                self.assertIn("\nExecStart=/opt/skep/bin/skep run ", unit)
+            self.assertTrue(os.access(f"{root}/opt/skep/bin/skep", os.X_OK))
+            # Only what is not below the prefix by its nature is elsewhere.
+            self.assertEqual(sorted(os.listdir(root)), ["etc", "opt"])
+
     def test_nothing_is_left_to_be_configured(self):
         for name in UNITS:
             self.assertNotRegex((self.installed / name).read_text(), r"@[A-Z_]+@", name)

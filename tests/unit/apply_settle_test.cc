@@ -62,7 +62,8 @@ TEST_CASE_METHOD(Pair, "an applied plan frees its victim, verified after a commi
   CHECK(fs.data_used() == 4 * kBlock);
 }
 
-TEST_CASE_METHOD(Pair, "a victim that got a reference meanwhile is not counted as freed") {
+TEST_CASE_METHOD(Pair,
+                 "a victim that got a reference meanwhile is not freed, but looked at again") {
   const FileKey c = file({});
   fs.set_on_call([&, done = false](std::string_view call) mutable {
     if (call != "dedupe" || done) return;
@@ -77,7 +78,11 @@ TEST_CASE_METHOD(Pair, "a victim that got a reference meanwhile is not counted a
   CHECK(counters.bytes_gone == 0);
   CHECK(counters.not_gone == 1);
   CHECK(left_as(Verdict::kFreed) == 0);
-  CHECK(left_as(Verdict::kChanged) == 1);
+  CHECK(counters.bytes_duplicate == 0);
+  const auto deferred = roles.take_deferred();
+  REQUIRE(deferred.size() == 1);
+  CHECK(deferred.front().address == victim);
+  CHECK(deferred.front().why == Verdict::kChanged);
   CHECK_FALSE(roles.going(victim));
   CHECK(kept == 1);
 }
@@ -128,6 +133,17 @@ TEST_CASE_METHOD(
   CHECK(counters.commits == 1);
 }
 
+TEST_CASE_METHOD(Pair, "a file that may not be changed keeps its extent, with the reason") {
+  FaultPlan faults;
+  faults.not_permitted = 1;
+  fs.set_faults(faults);
+  REQUIRE(apply(batch).ok());
+  CHECK(batch.outcomes.at(0).verdict == Verdict::kImmutable);
+  CHECK(fs.calls("dedupe") == 1);
+  fs.set_faults({});
+  CHECK(address_of(b) == victim);
+}
+
 TEST_CASE_METHOD(Pair, "success without progress is an error, not a loop") {
   FaultPlan faults;
   faults.empty_answer = 1;
@@ -159,22 +175,48 @@ TEST_CASE_METHOD(Pair, "a file that was written meanwhile keeps what was written
   REQUIRE(fs.write(b, 0, data).ok());  // as the fixture expects at its end
 }
 
-TEST_CASE_METHOD(Pipeline, "a small range that differs is copied after all, and the victim goes") {
+// `b` is planned to go: two blocks are those of `a`, four those of another. The first range is
+// found to differ.
+struct Differing : Pipeline {
   const Bytes one = distinct_blocks(1, 8), two = distinct_blocks(2, 8);
   const Bytes data = joined(part(one, 1, 2), part(two, 1, 4));
-  const FileKey a = file(one);
-  file(two);
+  const FileKey a = file(one), other = file(two);
   const std::uint64_t before = commit();
   const FileKey b = file(data);
   const std::uint64_t victim = address_of(b);
-  auto batches = plan(before);
+  std::vector<Batch> batches = plan(before);
   Batch& batch = batch_to_apply(batches);
-  FaultPlan faults;
-  faults.false_differs = 1;
-  fs.set_faults(faults);
-  fs.set_on_call([&, calls = 0](std::string_view call) mutable {
-    if (call == "dedupe" && ++calls == 2) fs.set_faults({});
-  });
+
+  // `then` is in force after it.
+  void differ_once(const FaultPlan& then) {
+    FaultPlan faults;
+    faults.false_differs = 1;
+    fs.set_faults(faults);
+    fs.set_on_call([&, then, calls = 0](std::string_view call) mutable {
+      if (call == "dedupe" && ++calls == 2) fs.set_faults({});
+      if (calls == 2 && call == "create_temporary") fs.set_faults(then);
+    });
+  }
+};
+
+TEST_CASE_METHOD(Differing, "a small range that differs and cannot be copied stays as it is") {
+  FaultPlan then;
+  then.io_error = 1;
+  differ_once(then);
+  REQUIRE(apply(batch).ok());
+  fs.set_on_call(nullptr);
+  fs.set_faults({});
+  CHECK(batch.outcomes.at(0).verdict == Verdict::kFailed);
+  CHECK(address_of(b) == victim);
+  auto settle = settle_stage();
+  REQUIRE(settle.run(batch).ok());
+  REQUIRE(settle.verify().ok());
+  CHECK(counters.bytes_gone == 0);
+  CHECK((fs.read_all(b) == data));
+}
+
+TEST_CASE_METHOD(Differing, "a small range that differs is copied after all, and the victim goes") {
+  differ_once({});
   REQUIRE(apply(batch).ok());
   CHECK(batch.outcomes.at(0).verdict == Verdict::kFreed);
   CHECK(batch.outcomes.at(0).copied_bytes == 2 * kBlock);
@@ -197,6 +239,25 @@ TEST_CASE_METHOD(Pair, "a victim that differs as a whole is left as it is") {
   CHECK(batch.outcomes.at(0).copied_bytes == 0);
   fs.set_faults({});
   CHECK(address_of(b) == victim);
+}
+
+TEST_CASE_METHOD(Pair, "a victim that stays is found again by others") {
+  const auto blocks = batch.plans.at(0).victim_blocks;
+  REQUIRE(blocks.size() == 4);
+  const auto known = [&] {
+    return std::count_if(blocks.begin(), blocks.end(), [&](const NewBlock& block) {
+      const auto found = table->find(block.fingerprint);
+      return std::find(found.begin(), found.end(), block.address) != found.end();
+    });
+  };
+  CHECK(known() == 0);
+  REQUIRE(fs.set_flags(b, btrfs::kInodeImmutable).ok());
+  REQUIRE(apply(batch).ok());
+  auto settle = settle_stage();
+  REQUIRE(settle.run(batch).ok());
+  REQUIRE(settle.verify().ok());
+  CHECK(counters.bytes_gone == 0);
+  CHECK(known() == 4);
 }
 
 TEST_CASE_METHOD(Pair, "a plan is dropped untouched once a stop is asked for") {
@@ -283,6 +344,30 @@ TEST_CASE_METHOD(Pipeline, "tails are shared with copies that end at the same by
   }
   // Five keepers of four blocks, and one block for each tail.
   CHECK(fs.data_used() == 25 * kBlock);
+}
+
+TEST_CASE_METHOD(Pipeline, "a file of tails that cannot be cut fails the plans that need it") {
+  const Bytes data = head(distinct_blocks(10, 4), 3 * kBlock + 100);
+  Bytes padded = data;
+  padded.resize(4 * kBlock);
+  file(padded);
+  const FileKey key = file(data);
+  auto batches = plan();
+  Batch& batch = batch_to_apply(batches);
+  FaultPlan faults;
+  faults.io_error = 1;
+  fs.set_on_call(
+      [&](std::string_view call) { fs.set_faults(call == "truncate" ? faults : FaultPlan{}); });
+  REQUIRE(apply(batch).ok());
+  fs.set_on_call(nullptr);
+  fs.set_faults({});
+  REQUIRE(batch.outcomes.size() == 1);
+  CHECK(batch.outcomes[0].verdict == Verdict::kFailed);
+  auto settle = settle_stage();
+  REQUIRE(settle.run(batch).ok());
+  REQUIRE(settle.verify().ok());
+  CHECK(counters.bytes_gone == 0);
+  CHECK((fs.read_all(key) == data));
 }
 
 TEST_CASE_METHOD(Pipeline, "zeros become holes when they are applied") {

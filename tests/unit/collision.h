@@ -21,10 +21,10 @@ constexpr std::array<unsigned char, 5> polynomial_bytes() {
   return out;
 }
 
-// Changes some bytes of a block of at least 2 KiB, but not its crc32c.
-inline void change_without_checksum(std::span<std::byte> block) {
+// Changes some bytes of a block from `at` on, but not its crc32c.
+inline void change_without_checksum(std::span<std::byte> block, std::size_t at = 1000) {
   constexpr auto kPattern = polynomial_bytes();
-  for (std::size_t i = 0; i < kPattern.size(); ++i) block[1000 + i] ^= std::byte{kPattern[i]};
+  for (std::size_t i = 0; i < kPattern.size(); ++i) block[at + i] ^= std::byte{kPattern[i]};
 }
 
 }  // namespace skep::testing

@@ -81,6 +81,16 @@ nodatasum = false
 min_run = "64K"
 max_copy_ratio = 0.5
 threads = 7
+[filter]
+include_subvolumes = ["@home", "/"]
+exclude_subvolumes = "**/snapshot"
+read_only_subvolumes = false
+include_paths = ["/home"]
+exclude_paths = ["*.vdi", "/home/*/.cache"]
+min_file_size = "64K"
+max_file_size = "1G"
+min_extent_size = 8192
+max_extent_size = "64M"
 [throttle]
 io_pressure = 10
 cpu_pressure = 20.5
@@ -118,6 +128,49 @@ TEST_CASE("every option for a run is read", "[config]") {
   CHECK(s.run_dir == "/run/elsewhere");
   CHECK(s.lock_memory);
   CHECK(s.one_at_a_time);
+}
+
+std::vector<std::string> texts_of(const std::vector<dedupe::Glob>& globs) {
+  std::vector<std::string> out;
+  for (const auto& glob : globs) out.push_back(glob.text());
+  return out;
+}
+
+TEST_CASE("every option of the filter is read", "[config]") {
+  using Texts = std::vector<std::string>;
+  const dedupe::FilterOptions f = loaded(kEverything).engine.filter;
+  CHECK(texts_of(f.include_subvolumes) == Texts{"@home", "/"});
+  CHECK(texts_of(f.exclude_subvolumes) == Texts{"**/snapshot"});
+  CHECK_FALSE(f.read_only_subvolumes);
+  CHECK(texts_of(f.include_paths) == Texts{"/home"});
+  CHECK(texts_of(f.exclude_paths) == Texts{"*.vdi", "/home/*/.cache"});
+  CHECK(f.file_bytes == dedupe::SizeLimits{64 << 10, 1 << 30});
+  CHECK(f.extent_bytes == dedupe::SizeLimits{8192, 64 << 20});
+  CHECK(loaded("[filter]\nexclude_paths = []\ninclude_paths = ''\n").engine.filter ==
+        dedupe::FilterOptions());
+}
+
+TEST_CASE("patterns that are none are refused", "[config]") {
+  CHECK(refusal_of("filter", "exclude_paths = ['*.c', 'a[b']") ==
+        "filter.exclude_paths: 'a[b' has a bracket without an end");
+  CHECK(refusal_of("filter", "exclude_paths = ['']") ==
+        "filter.exclude_paths: the pattern is empty");
+  CHECK(refusal_of("filter", "include_paths = '/'") == "filter.include_paths: '/' names nothing");
+  CHECK(refusal_of("filter", "include_subvolumes = 5") ==
+        "filter.include_subvolumes: 5 is no pattern; write \"*.iso\" or [\"*.iso\", "
+        "\"/home/*/.cache\"]");
+  CHECK(refusal_of("filter", "exclude_paths = [['a']]") ==
+        "filter.exclude_paths: an array is no pattern; write \"*.iso\" or [\"*.iso\", "
+        "\"/home/*/.cache\"]");
+}
+
+TEST_CASE("sizes of a filter that leave nothing are refused, with the later line", "[config]") {
+  CHECK(refusal("[filter]\nmax_file_size = '1K'\n\nmin_file_size = '1M'\n") ==
+        "skep.conf:4: filter.min_file_size is above filter.max_file_size: that leaves nothing");
+  CHECK(refusal("[filter]\nmin_extent_size = '2M'\nmax_extent_size = '1M'\n") ==
+        "skep.conf:3: filter.min_extent_size is above filter.max_extent_size: that leaves nothing");
+  CHECK(loaded("[filter]\nmin_file_size = '1M'\nmax_file_size = 0\n").engine.filter.file_bytes ==
+        dedupe::SizeLimits{1 << 20, 0});
 }
 
 TEST_CASE("every option of the throttle is read", "[config]") {
@@ -528,7 +581,7 @@ TEST_CASE("the examples of skep.conf(5) are configurations", "[config]") {
     loaded(between(page.substr(at), "```\n", "```"));
     ++examples;
   }
-  CHECK(examples == 2);
+  CHECK(examples == 3);
 }
 
 }  // namespace

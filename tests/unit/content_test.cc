@@ -69,6 +69,62 @@ TEST_CASE_METHOD(Contents, "an extent that is used from its middle on is told al
   CHECK(probed[0].references.at(0).extent_offset == 5 * kBlock);
 }
 
+TEST_CASE_METHOD(Contents,
+                 "all items of what is compressed are told, also those behind its length") {
+  const FileKey a = packed(distinct_blocks(1, 32));
+  REQUIRE(fs.write(a, 4 * kBlock, distinct_blocks(2, 1)).ok());
+  REQUIRE(fs.write(a, 20 * kBlock, distinct_blocks(3, 1)).ok());
+  commit();
+  const auto extents = all_extents(fs);
+  const auto probed = ExtentProbe(fs).probe(extents, false);
+  const auto whole = std::find_if(probed.begin(), probed.end(), [](const auto& one) {
+    return one.content_length == 32 * kBlock;
+  });
+  REQUIRE(whole != probed.end());
+  CHECK(extents.at(static_cast<std::size_t>(whole - probed.begin())).length < 20 * kBlock);
+  CHECK(whole->references.size() == 3);
+}
+
+struct CountingFilesystem : btrfs::MemoryFilesystem {
+  std::uint64_t items = 0;
+  absl::Status file_extents(std::uint64_t root, btrfs::ItemPlace first, btrfs::ItemPlace last,
+                            FileExtentVisitor visit) override {
+    return MemoryFilesystem::file_extents(root, first, last, [&](auto inode, const auto& item) {
+      ++items;
+      visit(inode, item);
+    });
+  }
+};
+
+TEST_CASE("blocks far from each other are looked up without what lies between") {
+  CountingFilesystem fs;
+  const FileKey a = fs.create(btrfs::kTopLevelRoot, {});
+  for (std::uint64_t i = 0; i < 400; ++i) {
+    REQUIRE(fs.write(a, 2 * i * kBlock, distinct_blocks(i, 1)).ok());
+  }
+  REQUIRE(fs.sync().ok());
+  const auto extents = all_extents(fs);
+  REQUIRE(extents.size() == 400);
+  const std::vector<btrfs::Extent> some = {extents[10], extents[200], extents[390]};
+  for (const auto& one : ExtentProbe(fs).probe(some, false)) CHECK(one.known);
+  CHECK(fs.items == 3);
+}
+
+TEST_CASE("blocks of two long files are looked up without the rest of the first") {
+  CountingFilesystem fs;
+  const FileKey a = fs.create(btrfs::kTopLevelRoot, {}), b = fs.create(btrfs::kTopLevelRoot, {});
+  for (std::uint64_t i = 0; i < 200; ++i) {
+    REQUIRE(fs.write(a, 2 * i * kBlock, distinct_blocks(i, 1)).ok());
+    REQUIRE(fs.write(b, 2 * i * kBlock, distinct_blocks(1000 + i, 1)).ok());
+  }
+  REQUIRE(fs.sync().ok());
+  const auto extents = all_extents(fs);
+  REQUIRE(extents.size() == 400);
+  const std::vector<btrfs::Extent> some(extents.begin() + 200, extents.begin() + 204);
+  for (const auto& one : ExtentProbe(fs).probe(some, false)) CHECK(one.known);
+  CHECK(fs.items == 4);
+}
+
 TEST_CASE_METHOD(Contents, "what only snapshots refer to is not known to a probe") {
   const FileKey a = packed(distinct_blocks(1, 8));
   fs.snapshot(btrfs::kTopLevelRoot);

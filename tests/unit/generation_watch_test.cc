@@ -53,14 +53,18 @@ TEST_CASE("generation: all before the one that is named are committed", "[genera
   CHECK(sysfs.poll(watch) == 104);
 }
 
-TEST_CASE("generation: once a running one was seen, commits are told by their count",
-          "[generation]") {
-  Sysfs sysfs;
+// A watch that knows what 8 commits mean: that 100 is committed.
+GenerationWatch watch_after_sync(Sysfs& sysfs) {
   auto watch = sysfs.watch();
-  sysfs.show(100, 7);  // 100 runs: 7 commits up to 99
-  CHECK(sysfs.poll(watch) == 99);
   sysfs.show(100, 8);
+  watch.committed(100, sysfs.now());
   CHECK(sysfs.poll(watch) == 100);
+  return watch;
+}
+
+TEST_CASE("generation: after a sync, commits are told by their count", "[generation]") {
+  Sysfs sysfs;
+  auto watch = watch_after_sync(sysfs);
   sysfs.show(101, 8);
   CHECK(sysfs.poll(watch) == 100);
   sysfs.show(101, 9);
@@ -70,13 +74,41 @@ TEST_CASE("generation: once a running one was seen, commits are told by their co
 TEST_CASE("generation: a commit between two looks is told when the count is known",
           "[generation]") {
   Sysfs sysfs;
-  auto watch = sysfs.watch();
-  sysfs.show(100, 7);
-  sysfs.poll(watch);
-  sysfs.show(100, 8);
-  sysfs.poll(watch);
+  auto watch = watch_after_sync(sysfs);
   sysfs.show(103, 11);
   CHECK(sysfs.poll(watch) == 103);
+}
+
+TEST_CASE("generation: one that runs beside a commit of under a millisecond is not committed",
+          "[generation]") {
+  Sysfs sysfs;
+  auto watch = sysfs.watch();
+  sysfs.show(101, 7);  // 99 was the seventh; 100 is being committed, and 101 runs
+  CHECK(sysfs.poll(watch) == 100);
+  sysfs.show(101, 8);
+  CHECK(sysfs.poll(watch) == 100);
+  sysfs.show(101, 9);
+  CHECK(sysfs.poll(watch) == 100);
+  sysfs.poll(watch, seconds(4));
+  CHECK(watch.wants_sync(sysfs.now()));
+  watch.committed(101, sysfs.now());
+  sysfs.poll(watch);
+  sysfs.show(102, 10);
+  CHECK(sysfs.poll(watch) == 102);
+}
+
+TEST_CASE("generation: what others commit beside a sync is not taken for what it has waited for",
+          "[generation]") {
+  Sysfs sysfs;
+  auto watch = sysfs.watch();
+  sysfs.show(100, 8);
+  watch.committed(100, sysfs.now());
+  sysfs.show(103, 10);  // two more, and 103 runs
+  CHECK(sysfs.poll(watch) == 102);
+  sysfs.show(103, 11);
+  CHECK(sysfs.poll(watch) == 102);
+  sysfs.poll(watch, seconds(4));
+  CHECK(watch.wants_sync(sysfs.now()));
 }
 
 TEST_CASE("generation: what a sync has returned is committed, and tells the count",

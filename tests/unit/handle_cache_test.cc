@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <chrono>
 #include <thread>
 #include <vector>
 
@@ -24,13 +25,17 @@ class StubFile final : public File {
   std::atomic<int>& closed_;
 };
 
+constexpr auto kMostAge = std::chrono::hours(1);
+constexpr auto kInstant = std::chrono::nanoseconds(1);
+
 struct Fixture {
   std::atomic<int> closed{0};
-  HandleCache cache{2};
+  HandleCache cache{2, kMostAge};
+  const HandleCache::Clock::time_point start = HandleCache::Clock::now();
   FileKey key(std::uint64_t inode) const { return {5, inode}; }
   std::shared_ptr<File> add(std::uint64_t inode) {
     auto file = std::make_shared<StubFile>(key(inode), closed);
-    cache.insert(key(inode), file);
+    cache.insert(key(inode), file, start);
     return file;
   }
 };
@@ -82,9 +87,27 @@ TEST_CASE_METHOD(Fixture, "HandleCache::clear closes everything") {
   CHECK(cache.find(key(257)) == nullptr);
 }
 
+TEST_CASE_METHOD(Fixture, "HandleCache lets go of old files, however much they are used") {
+  add(257);
+  CHECK(cache.find(key(257), start + kMostAge - kInstant) != nullptr);
+  CHECK(cache.find(key(257), start + kMostAge) == nullptr);
+  CHECK(closed == 1);
+  CHECK(cache.size() == 0);
+}
+
+TEST_CASE_METHOD(Fixture, "HandleCache::close_old closes those that nobody asks for") {
+  add(257);
+  cache.insert(key(258), std::make_shared<StubFile>(key(258), closed), start + kInstant);
+  cache.close_old(start + kMostAge - kInstant);
+  CHECK(closed == 0);
+  cache.close_old(start + kMostAge);
+  CHECK(closed == 1);
+  CHECK(cache.find(key(258), start + kMostAge) != nullptr);
+}
+
 TEST_CASE("HandleCache of capacity 0 keeps nothing") {
   std::atomic<int> closed{0};
-  HandleCache cache(0);
+  HandleCache cache(0, kMostAge);
   cache.insert({5, 257}, std::make_shared<StubFile>(FileKey{5, 257}, closed));
   CHECK(cache.size() == 0);
   CHECK(closed == 1);
@@ -93,7 +116,7 @@ TEST_CASE("HandleCache of capacity 0 keeps nothing") {
 TEST_CASE("HandleCache bears several threads") {
   constexpr std::size_t kCapacity = 8;
   std::atomic<int> closed{0}, opened{0}, wrong{0};
-  HandleCache cache(kCapacity);
+  HandleCache cache(kCapacity, kMostAge);
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {

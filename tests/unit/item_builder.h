@@ -40,8 +40,11 @@ class ItemBuilder {
 
 // Item types and inline reference types, as the disk has them.
 inline constexpr std::uint8_t kInodeItem = 1;
+inline constexpr std::uint8_t kInodeRef = 12;
+inline constexpr std::uint8_t kInodeExtref = 13;
 inline constexpr std::uint8_t kExtentData = 108;
 inline constexpr std::uint8_t kRootItem = 132;
+inline constexpr std::uint8_t kRootBackref = 144;
 inline constexpr std::uint8_t kExtentItem = 168;
 inline constexpr std::uint8_t kOwnerRef = 172;
 inline constexpr std::uint8_t kTreeBlockRef = 176;

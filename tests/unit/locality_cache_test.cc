@@ -125,6 +125,23 @@ TEST_CASE_METHOD(Fixture, "an extent that reaches into a window from before is k
   CHECK(cache.at(last) == stored(last));
 }
 
+TEST_CASE("the longest extent is known in its last window") {
+  btrfs::MemoryOptions options;
+  options.max_extent_length = btrfs::kMaxExtentLength;
+  btrfs::MemoryFilesystem fs(options);
+  const Fingerprinter fingerprinter(fs.info());
+  const FileKey key = fs.create(btrfs::kTopLevelRoot);
+  REQUIRE(fs.fallocate(key, 0, btrfs::kMaxExtentLength).ok());
+  REQUIRE(fs.sync().ok());
+  const auto map = map_of(fs, key);
+  REQUIRE(map.extents.size() == 1);
+  LocalityCache cache(fs, fingerprinter);
+  const std::uint64_t begin = map.extents[0].extent_address;
+  const auto* found = cache.extent_at(begin + btrfs::kMaxExtentLength - kBlock);
+  REQUIRE(found != nullptr);
+  CHECK(found->address == begin);
+}
+
 TEST_CASE_METHOD(Fixture, "an extent that ends before a window is not in it") {
   const std::uint64_t a = address_of(file(distinct_blocks(1, 10)));
   LocalityCache cache(fs, fingerprinter);

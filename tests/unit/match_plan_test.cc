@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
 // What is found elsewhere, who goes, and how: the match and the plan stage together.
+#include "../../src/dedupe/plan_builder.h"
 #include "collision.h"
 #include "pipeline.h"
 
@@ -128,6 +129,21 @@ TEST_CASE_METHOD(Pipeline, "dead space costs nothing, and makes going worth more
   CHECK(plans[0].shares[0].length == 4 * kBlock);
 }
 
+TEST_CASE_METHOD(Pipeline, "what is not to go after all lets go of its keepers last") {
+  const Bytes half = distinct_blocks(1, 2);
+  const FileKey large = file(joined(half, distinct_blocks(2, 6)));
+  const FileKey small = file(joined(half, distinct_blocks(3, 1)));
+  int seen = 0;
+  on_kept = [&] {
+    ++seen;
+    CHECK(roles.going(address_of(large)));
+    CHECK(roles.pinned(address_of(small)));
+  };
+  plan();
+  CHECK(seen > 0);
+  CHECK_FALSE(roles.going(address_of(large)));
+}
+
 TEST_CASE_METHOD(Pipeline, "what nobody else holds is copied, within the ratio") {
   const Bytes one = distinct_blocks(1, 6);
   file(one);
@@ -223,6 +239,26 @@ TEST_CASE_METHOD(Pipeline, "an extent that is nothing but such a tail is left") 
   const auto batches = plan();
   CHECK(plans_of(batches).empty());
   CHECK(verdict_on(batches, address_of(b)) == Verdict::kTailOnly);
+}
+
+TEST_CASE_METHOD(Pipeline,
+                 "what lies past the end of its file, or of the extent, is not replaced") {
+  Match match;
+  match.victim.extent.address = 1 << 20;
+  match.victim.extent.length = 4 * kBlock;
+  match.victim.blocks = {1, 2, 3, 4};
+  const FileKey key = file({});
+  const auto builds = [&](const Reference& reference) {
+    ReplacementPlan plan;
+    const std::vector<Reference> references{reference};
+    return PlanBuilder(match, references, catalog, roles, *table, fingerprinter, kBlock, 0)
+        .build(plan);
+  };
+  CHECK(builds({key, 0, 0, 4 * kBlock, 4 * kBlock}));
+  CHECK_FALSE(builds({key, 0, 0, 4 * kBlock, 0}));
+  CHECK_FALSE(builds({key, 8 * kBlock, 0, 4 * kBlock, 8 * kBlock}));
+  CHECK_FALSE(builds({key, 0, 0, 4 * kBlock, 2 * kBlock}));
+  CHECK_FALSE(builds({key, 0, 2 * kBlock, 4 * kBlock, 4 * kBlock}));
 }
 
 TEST_CASE_METHOD(Pipeline, "every reference to the victim is replaced, parts of it too") {

@@ -184,6 +184,7 @@ TEST_CASE("a regular file extent") {
   CHECK(extent->type == FileExtentType::kRegular);
   CHECK(extent->compression == 3);
   CHECK_FALSE(extent->encoded);
+  CHECK(extent->generation == 42);
 }
 
 TEST_CASE("a preallocated file extent, and a type nobody knows") {
@@ -212,6 +213,7 @@ TEST_CASE("an inline file extent has its length from ram_bytes and no address") 
   CHECK(extent->type == FileExtentType::kInline);
   CHECK(extent->length == 11);
   CHECK(extent->extent_address == 0);
+  CHECK(extent->generation == 42);
 }
 
 TEST_CASE("a file extent cut off anywhere is refused") {
@@ -257,6 +259,16 @@ TEST_CASE("a root item names its last snapshot and whether it is read-only") {
   CHECK(read_only->read_only);
 }
 
+TEST_CASE("a root item has a generation, cut off it has none") {
+  const ItemBuilder whole = root_item(0, 0);
+  CHECK(parse_root_generation({7, {256, kRootItem, 0}, whole.bytes()}) == 50);
+  for (const std::size_t size : {0U, 160U, 167U}) {
+    const std::span<const std::byte> cut(whole.bytes().data(), size);
+    CHECK_FALSE(parse_root_generation({7, {256, kRootItem, 0}, cut}));
+  }
+  CHECK_FALSE(parse_root_generation({7, {256, kInodeItem, 0}, whole.bytes()}));
+}
+
 TEST_CASE("root items of btrfs's own trees and of subvolumes being deleted are left out") {
   const ItemBuilder live = root_item(1, 0), dying = root_item(0, 0);
   CHECK(parse_root_item({7, {5, kRootItem, 0}, live.bytes()}));
@@ -295,6 +307,48 @@ ItemBuilder three_items() {
       .append(search_item({11, {257, kInodeItem, 0}, hello}).bytes())
       .append(search_item({12, {257, kExtentData, 4096}, {}}).bytes())
       .append(search_item({13, {258, kInodeItem, 0}, hello}).bytes());
+}
+
+std::vector<FileName> names_in(std::uint8_t type, std::span<const std::byte> bytes) {
+  std::vector<FileName> out;
+  parse_names({7, {257, type, 300}, bytes}, [&](FileName name) { out.push_back(std::move(name)); });
+  return out;
+}
+
+TEST_CASE("an inode's names are read, several from one item") {
+  const ItemBuilder two =
+      ItemBuilder().u64(2).u16(1).append(bytes_of("a")).u64(3).u16(5).append(bytes_of("b.txt"));
+  CHECK(names_in(kInodeRef, two.bytes()) == std::vector<FileName>{{300, "a"}, {300, "b.txt"}});
+  const ItemBuilder extended = ItemBuilder()
+                                   .append(ItemBuilder().u64(256).u64(4).u16(1).bytes())
+                                   .append(bytes_of("c"))
+                                   .append(ItemBuilder().u64(301).u64(5).u16(2).bytes())
+                                   .append(bytes_of("de"));
+  CHECK(names_in(kInodeExtref, extended.bytes()) == std::vector<FileName>{{256, "c"}, {301, "de"}});
+  CHECK(names_in(kInodeItem, two.bytes()).empty());
+}
+
+TEST_CASE("names that do not fit their item end it") {
+  const ItemBuilder two =
+      ItemBuilder().u64(2).u16(1).append(bytes_of("a")).u64(3).u16(5).append(bytes_of("b.txt"));
+  for (std::size_t size = 0; size < two.bytes().size(); ++size) {
+    INFO("cut to " << size);
+    const auto names = names_in(kInodeRef, std::span(two.bytes()).first(size));
+    CHECK(names.size() == (size < 11 ? 0U : 1U));
+  }
+  CHECK(names_in(kInodeRef, ItemBuilder().u64(2).u16(0).u8('a').bytes()).empty());
+}
+
+TEST_CASE("a subvolume's place is read from its ROOT_BACKREF") {
+  const ItemBuilder item = ItemBuilder().u64(260).u64(7).u16(4).append(bytes_of("home"));
+  const auto place = parse_root_backref({7, {256, kRootBackref, 5}, item.bytes()});
+  REQUIRE(place);
+  CHECK(*place == FileName{260, "home"});
+  CHECK_FALSE(parse_root_backref({7, {256, kRootItem, 5}, item.bytes()}));
+  for (std::size_t size = 0; size < item.bytes().size(); ++size) {
+    CHECK_FALSE(
+        parse_root_backref({7, {256, kRootBackref, 5}, std::span(item.bytes()).first(size)}));
+  }
 }
 
 TEST_CASE("a search buffer gives its items in order") {

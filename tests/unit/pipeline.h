@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <string_view>
 #include <vector>
@@ -58,10 +59,12 @@ struct Pipeline {
   dedupe::Resolver resolver{fs, gate, counters}, read_resolver{fs, gate, counters};
   dedupe::KeeperCatalog catalog{fs, resolver};
   dedupe::MetadataPrice price{16384, 1};
+  dedupe::Strangers strangers{fingerprinter, kBlock, counters};
   dedupe::Options options;
   dedupe::PassKind pass = dedupe::PassKind::kQuick;
   std::atomic<bool> stop = false;
   int kept = 0;
+  std::function<void()> on_kept = [] {};  // by the plan stage
 
   Pipeline() {
     index::TableOptions table_options;
@@ -99,10 +102,14 @@ struct Pipeline {
     dedupe::Crawl crawl(fs, window, {}, *census);
     dedupe::FingerprintStage fingerprint(
         {fs, fingerprinter, contents, read_resolver, counters, options});
-    dedupe::MatchStage match(
-        {fs, fingerprinter, *table, contents, fingerprint, roles, counters, options}, pass, window);
+    dedupe::MatchStage match({fs, fingerprinter, *table, contents, fingerprint, read_resolver,
+                              roles, strangers, counters, options},
+                             pass, window);
     dedupe::PlanStage planner({fs, fingerprinter, *table, contents, resolver, catalog, price, roles,
-                               counters, options, [&] { match.expect_changes(); }});
+                               counters, options, [&] {
+                                 on_kept();
+                                 match.expect_changes();
+                               }});
     std::vector<dedupe::Batch> out;
     for (;;) {
       auto batch = crawl.next();
@@ -115,7 +122,7 @@ struct Pipeline {
     }
   }
   absl::Status apply(dedupe::Batch& batch) {
-    return dedupe::ApplyStage(fs, gate, counters, stop).run(batch);
+    return dedupe::ApplyStage(fs, gate, strangers, counters, stop).run(batch);
   }
   dedupe::SettleStage settle_stage() {
     return {{fs, *table, catalog, price, roles, counters, [this] { ++kept; }}, {}};

@@ -43,14 +43,42 @@ TEST_CASE("a look tells what part of its time was stalled", "[throttle]") {
   CHECK(look.percent(begin)[0] == 0);
 }
 
-TEST_CASE("after long batches rests may grow beyond the usual ones", "[throttle]") {
+// Seconds of the rest that is due, with others always busy.
+double busy_rest(PressureRest& rest) {
+  PressureRest::Duration total{}, look = rest.due();
+  for (; look > 0s; total += look, look = rest.looked(look, true)) {
+  }
+  return std::chrono::duration<double>(total).count();
+}
+
+TEST_CASE("rests follow the work before them, up to a minute", "[throttle]") {
   PressureRest rest;
-  for (int i = 0; i < 20; ++i) rest.worked(200ms), rest.looked(true);
-  CHECK(rest.due() == 25s);
-  for (int i = 0; i < 20; ++i) rest.worked(10s), rest.looked(true);
-  CHECK(rest.due() == 60s);
+  CHECK(busy_rest(rest) == Approx(8));  // before any work
   rest.worked(40ms);
-  CHECK(rest.due() == 5s);
+  CHECK(busy_rest(rest) == Approx(8));
+  rest.worked(200ms);
+  CHECK(busy_rest(rest) == Approx(40));
+  rest.worked(10s);
+  CHECK(busy_rest(rest) == Approx(60));
+}
+
+TEST_CASE("no rest is due before some work was done", "[throttle]") {
+  PressureRest rest;
+  CHECK(rest.due() == PressureRest::kLeast);
+  busy_rest(rest);
+  rest.worked(39ms);
+  CHECK(rest.due() == 0s);
+  rest.worked(1ms);
+  CHECK(rest.due() == PressureRest::kLeast);
+}
+
+TEST_CASE("a look under the limit ends a rest, one over it makes the next twice as long",
+          "[throttle]") {
+  PressureRest rest;
+  CHECK(rest.looked(20ms, true) == 40ms);
+  CHECK(rest.looked(40ms, true) == 80ms);
+  CHECK(rest.looked(80ms, false) == 0s);
+  CHECK(rest.due() == 0s);
 }
 
 }  // namespace

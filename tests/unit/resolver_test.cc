@@ -109,6 +109,24 @@ TEST_CASE_METHOD(Fixture, "extents of files that must be left alone say why") {
   CHECK(resolve(extent_of(a)).verdict == Verdict::kImmutable);
 }
 
+TEST_CASE_METHOD(Fixture, "a deleted file that is still open is left to go by itself") {
+  const FileKey deleted = file(blocks("AB"));
+  const FileKey stays = file({});
+  REQUIRE(fs.reflink(deleted, 0, kBlock, stays, 0).ok());
+  const auto handle = fs.open(deleted);
+  REQUIRE(handle.ok());
+  REQUIRE(fs.remove(deleted).ok());
+  const Extent extent = extent_of(deleted);
+  CHECK(resolve(extent).verdict == Verdict::kUnreferenced);
+  // As a keeper it is read through the other file.
+  const auto readable = resolver.inline_references(extent, 10);
+  REQUIRE(readable.references.size() == 1);
+  CHECK(readable.references.front().file == stays);
+  // The same, as LOGICAL_INO tells it.
+  fs.snapshot(root);
+  CHECK(resolve(extent_of(stays)).verdict == Verdict::kUnreferenced);
+}
+
 TEST_CASE_METHOD(Fixture, "references say that an extent belongs to files without checksums") {
   const std::uint64_t flags = GENERATE(as<std::uint64_t>{}, btrfs::kInodeNodatasum,
                                        btrfs::kInodeNodatasum | btrfs::kInodeNodatacow);

@@ -10,7 +10,7 @@ namespace {
 
 TEST_CASE("an extent that is going cannot be pinned") {
   Roles roles;
-  roles.set_going(1);
+  CHECK(roles.set_going(1));
   CHECK(roles.going(1));
   CHECK_FALSE(roles.pin(1));
   CHECK_FALSE(roles.pinned(1));
@@ -18,6 +18,18 @@ TEST_CASE("an extent that is going cannot be pinned") {
   roles.clear_going(1);
   CHECK_FALSE(roles.going(1));
   CHECK(roles.pin(1));
+}
+
+TEST_CASE("a keeper cannot be planned to go") {
+  Roles roles;
+  CHECK(roles.pin(1));
+  CHECK_FALSE(roles.set_going(1));
+  CHECK_FALSE(roles.going(1));
+  roles.remember(1);
+  roles.unpin(1);
+  CHECK_FALSE(roles.set_going(1));
+  roles.forget_keepers();
+  CHECK(roles.set_going(1));
 }
 
 TEST_CASE("an extent is pinned until each pin is undone") {

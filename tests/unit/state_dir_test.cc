@@ -31,6 +31,8 @@ Checkpoint some_checkpoint() {
   Checkpoint c;
   c.position.done_generation = 41;
   c.position.table_generation = 43;
+  c.position.busy_after = 17;
+  c.position.retries = {{4096, 0}, {1ULL << 40, 5}};
   c.position.unfinished = true;
   c.position.window = {41, 43};
   c.position.cursor = {5, 0x1234567000};
@@ -64,6 +66,8 @@ TEST_CASE("a checkpoint comes back as it was saved") {
   CHECK(dir.set_aside_reason().empty());
   CHECK(c.position.done_generation == saved.position.done_generation);
   CHECK(c.position.table_generation == saved.position.table_generation);
+  CHECK(c.position.busy_after == 17);
+  CHECK(c.position.retries == std::vector<dedupe::Position::Retry>{{4096, 0}, {1ULL << 40, 5}});
   CHECK(c.position.unfinished);
   CHECK(c.position.window.after == saved.position.window.after);
   CHECK(c.position.window.to == saved.position.window.to);
@@ -79,13 +83,37 @@ TEST_CASE("a checkpoint between passes has no cursor") {
   Checkpoint saved = some_checkpoint();
   REQUIRE(open_dir(folder.path()).save(saved).ok());
   saved.position.unfinished = false;
+  saved.position.busy_after.reset();
+  saved.position.retries.clear();
   saved.position.done_generation = 43;
   REQUIRE(open_dir(folder.path()).save(saved).ok());
   const Checkpoint c = open_dir(folder.path()).checkpoint();
   CHECK(c.position.done_generation == 43);
   CHECK_FALSE(c.position.unfinished);
+  CHECK_FALSE(c.position.busy_after);
+  CHECK(c.position.retries.empty());
   CHECK(c.position.cursor.tier == 0);
   CHECK(c.position.cursor.address == 0);
+}
+
+TEST_CASE("a checkpoint keeps the filter, when there is one") {
+  using Of = dedupe::Glob::Of;
+  const TemporaryFolder folder;
+  Checkpoint saved = some_checkpoint();
+  REQUIRE(open_dir(folder.path()).save(saved).ok());
+  CHECK(contents_of(folder.file("state.json")).find("filter") == std::string::npos);
+  dedupe::FilterOptions& filter = saved.position.filter;
+  filter.include_subvolumes = {*dedupe::Glob::parse("/", Of::kSubvolume)};
+  filter.exclude_subvolumes = {*dedupe::Glob::parse("a/*", Of::kSubvolume)};
+  filter.read_only_subvolumes = false;
+  filter.include_paths = {*dedupe::Glob::parse("/\xc3\xa4\n\"", Of::kPath)};
+  filter.exclude_paths = {*dedupe::Glob::parse("*.c", Of::kPath),
+                          *dedupe::Glob::parse("b/", Of::kPath)};
+  filter.file_bytes = {1, 2};
+  filter.extent_bytes = {3, 4};
+  filter.within_subvolume = 257;
+  REQUIRE(open_dir(folder.path()).save(saved).ok());
+  CHECK(open_dir(folder.path()).checkpoint().position.filter == filter);
 }
 
 TEST_CASE("saving replaces the checkpoint whole, and leaves nothing else") {
@@ -112,10 +140,20 @@ TEST_CASE("a checkpoint that cannot be used is set aside") {
     REQUIRE(at != std::string::npos);
     text.replace(at, 9, "\"runs\": {}");
   }
+  SECTION("a number is not whole") {
+    const auto at = text.find("\"runs\": 3");
+    REQUIRE(at != std::string::npos);
+    text.replace(at, 9, "\"runs\": 3e99");
+  }
   SECTION("it has another version") {
     const auto at = text.find("\"version\": 1");
     REQUIRE(at != std::string::npos);
     text.replace(at, 12, "\"version\": 2");
+  }
+  SECTION("it names more extents to retry than there can be") {
+    const auto at = text.find("\"retries\": [");
+    REQUIRE(at != std::string::npos);
+    for (std::size_t i = 0; i < dedupe::limits::kRetries; ++i) text.insert(at + 12, "[4096, 0],");
   }
   write_file(path, text);
   const StateDir dir = open_dir(folder.path());

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "skep/btrfs/status.h"
 #include "table_testing.h"
 #include "temporary_folder.h"
 #include "testing.h"
@@ -27,6 +28,33 @@ TEST_CASE("a table that is created is empty, and has the size asked for") {
   CHECK(table->usage().level == 0);
   CHECK(std::filesystem::file_size(folder.file("table")) == 8192);
   CHECK(table->find(1).empty());
+}
+
+TEST_CASE("a copy of a table has what it has, and leaves its file as it is") {
+  const TemporaryFolder folder;
+  const std::string path = folder.file("table");
+  {
+    const auto table = open_table(path, options_of(8192));
+    for (std::uint64_t i = 1; i <= 400; ++i) table->insert(mix(i), i * kBlock);
+    CHECK(absl::IsUnavailable(Table::open_copy(path).status()));
+  }
+  const std::string before = contents_of(path);
+  {
+    auto copy = Table::open_copy(path);
+    REQUIRE(copy.ok());
+    CHECK((*copy)->usage().cells == 400);
+    CHECK((*copy)->find(mix(7)).front() == 7 * kBlock);
+    (*copy)->erase(mix(7), 7 * kBlock);
+    // Past what it holds: the level rises, which is in the header.
+    for (std::uint64_t i = 401; i <= 600; ++i) (*copy)->insert(mix(i), i * kBlock);
+    CHECK((*copy)->usage().level == 1);
+    CHECK((*copy)->save().ok());
+    CHECK(contents_of(path) == before);
+    CHECK(Table::open_copy(path).ok());
+  }
+  CHECK(contents_of(path) == before);
+  CHECK(open_table(path, options_of(8192))->find(mix(7)).size() == 1);
+  CHECK(errno_of(Table::open_copy(folder.file("missing")).status()) == ENOENT);
 }
 
 TEST_CASE("a table that is opened again holds what was put in") {

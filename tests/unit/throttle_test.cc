@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fake_machine.h"
+#include "skep/service/pressure_rest.h"
 
 namespace skep::service {
 namespace {
@@ -30,6 +31,12 @@ struct Setup {
   double before() {
     const double begin = machine.seconds();
     throttle->before_batch(never);
+    return machine.seconds() - begin;
+  }
+  // Seconds that a step was made to wait.
+  double step() {
+    const double begin = machine.seconds();
+    throttle->between_steps(never);
     return machine.seconds() - begin;
   }
   void work(std::chrono::milliseconds time, std::uint64_t read = 0, std::uint64_t written = 0) {
@@ -318,25 +325,43 @@ TEST_CASE("use is counted without limits, and only what happens from now on", "[
 
 // Pressure
 
-TEST_CASE("rests double under pressure, up to some seconds, and halve after it", "[throttle]") {
+TEST_CASE("under pressure work is half a percent of the time, from the first moment",
+          "[throttle]") {
   Setup s({.io_pressure_percent = 10});
   s.machine.stalls[0] = 43;
-  for (const double rest : {0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.0, 5.0, 5.0}) {
-    CHECK(s.before() == Approx(rest));
+  for (int i = 0; i < 5; ++i) {
+    CHECK(s.before() == Approx(200 * 0.04));
     s.work(40ms);
   }
   CHECK(s.throttle->hold() == slowed("io_pressure", "io pressure of others 43 %, limit 10 %"));
-  CHECK(s.holds == 5);  // rests of a second and more
-  s.machine.stalls[0] = 3;
-  for (const double rest : {5.0, 2.5, 1.25, 0.625, 0.3125, 0.15625, 0.078125, 0.0390625, 0.02}) {
-    CHECK(s.before() == Approx(rest));
+  CHECK(s.holds == 5);  // each time it lets go of files
+}
+
+TEST_CASE("a rest ends soon after the pressure, and looks are frequent for a while", "[throttle]") {
+  Setup s({.io_pressure_percent = 10});
+  s.machine.stalls[0] = 43;
+  s.before();
+  s.work(40ms);
+  s.machine.at(s.machine.elapsed() + 1s, [&] { s.machine.stalls[0] = 3; });
+  const double rest = s.before();
+  CHECK(rest > 1);
+  CHECK(rest < 3);  // a look is at most as long as all before it
+  s.work(40ms);
+  for (int i = 1; i < PressureRest::kCalmLooks; ++i) {
+    CHECK(s.before() == Approx(0.02));
     s.work(40ms);
   }
+  for (int i = 1; i < 5; ++i) {
+    CHECK(s.before() == 0);
+    s.work(40ms);
+  }
+  CHECK(s.before() == Approx(0.02));
   CHECK(s.throttle->hold() == Hold());
 }
 
 TEST_CASE("without pressure there is but a short look now and then", "[throttle]") {
   Setup s({.io_pressure_percent = 10, .cpu_pressure_percent = 10});
+  for (int i = 0; i < 20; ++i) s.before(), s.work(40ms);
   double rested = 0;
   for (int i = 0; i < 100; ++i) {
     rested += s.before();
@@ -365,7 +390,7 @@ TEST_CASE("pressure that has no limit is not minded", "[throttle]") {
   s.machine.stalls[0] = s.machine.stalls[1] = 100;
   s.before();
   s.work(40ms);
-  CHECK(s.before() == 0);
+  CHECK(s.before() == Approx(0.02));  // a look
 }
 
 TEST_CASE("a kernel without PSI has no limit on pressure", "[throttle]") {
@@ -394,6 +419,89 @@ TEST_CASE("being slow is forgotten when there is nothing to do", "[throttle]") {
   CHECK(s.throttle->hold().slowed);
   s.machine.pass(6s);
   CHECK(s.throttle->hold() == Hold());
+}
+
+TEST_CASE("short batches rest together, as one stretch of work", "[throttle]") {
+  Setup s({.io_pressure_percent = 10});
+  s.machine.stalls[0] = 100;
+  s.before();
+  double rested = 0;
+  for (int i = 0; i < 100; ++i) {
+    s.work(1ms);
+    rested += s.before();
+  }
+  CHECK(rested == Approx(8 + 8));  // after 40 ms of work, and after 80
+}
+
+// Within a batch
+
+TEST_CASE("a long batch rests between its steps", "[throttle]") {
+  Setup s({.io_pressure_percent = 10});
+  s.machine.stalls[0] = 100;
+  s.before();
+  for (int i = 0; i < 5; ++i) {
+    s.machine.pass(30ms);
+    CHECK(s.step() == 0);
+    s.machine.pass(10ms);
+    CHECK(s.step() == Approx(8));
+  }
+  s.work(10ms);
+  CHECK(s.before() == 0);  // the steps have rested already
+}
+
+TEST_CASE("without limits steps wait for nothing, and are long", "[throttle]") {
+  Setup s;
+  s.before();
+  s.machine.pass(10s);
+  CHECK(s.step() == 0);
+  CHECK(s.machine.pressure_reads == 0);
+  CHECK(s.throttle->step_bytes() == 16 * kMiB);
+  s.throttle->set({.io_pressure_percent = 10});
+  CHECK(s.throttle->step_bytes() == 2 * kMiB);
+}
+
+TEST_CASE("rates and a pause hold within a batch too", "[throttle]") {
+  Setup s({.read_bytes_per_second = kMiB});
+  s.before();
+  s.counters.bytes_read_asked += 20 * kMiB;
+  const double waited = s.step();
+  CHECK(waited >= 18);
+  CHECK(waited <= 20);
+  s.throttle->set({});
+  s.throttle->pause();
+  s.machine.at(s.machine.elapsed() + 7s, [&] { s.throttle->resume(); });
+  CHECK(s.step() == Approx(7));
+  CHECK(s.holds == 2);
+}
+
+TEST_CASE("what the daemon finds lets a batch finish that has begun", "[throttle]") {
+  Setup s({.io_pressure_percent = 10});
+  s.before();
+  s.throttle->hold_externally("metadata_space", "3 MiB left for metadata");
+  s.machine.pass(10ms);
+  CHECK(s.step() == 0);
+}
+
+TEST_CASE("several batches that a limit finds under way rest as one", "[throttle]") {
+  Setup s;
+  s.before();
+  s.before();
+  s.throttle->set({.io_pressure_percent = 10});
+  s.machine.stalls[0] = 100;
+  s.machine.pass(40ms);
+  CHECK(s.step() > 8);
+  CHECK(s.step() == 0);
+}
+
+TEST_CASE("stop ends a rest between steps within 200 ms", "[throttle]") {
+  Setup s({.io_pressure_percent = 10});
+  s.machine.stalls[0] = 100;
+  s.before();
+  for (int i = 0; i < 10; ++i) s.machine.pass(40ms), s.step();
+  s.machine.pass(40ms);
+  const double begin = s.machine.seconds();
+  s.throttle->between_steps([&] { return s.machine.seconds() >= begin + 0.3; });
+  CHECK(s.machine.seconds() - begin <= 0.5);
 }
 
 }  // namespace

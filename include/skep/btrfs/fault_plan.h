@@ -19,6 +19,7 @@ struct FaultPlan {
   double no_space = 0;       // ENOSPC: create_temporary(), write(), a target of dedupe()
   double try_again = 0;      // EAGAIN: a target of dedupe(), as while a send runs
   double invalid = 0;        // EINVAL: a target of dedupe()
+  double not_permitted = 0;  // EPERM: a target of dedupe(), as of a file that may not be changed
   double false_differs = 0;  // kDiffers although equal: as when somebody writes meanwhile
   double short_answer = 0;   // a target of dedupe() that shares only its first blocks, and says so
   double empty_answer = 0;   // a target of dedupe() that succeeds with 0 bytes

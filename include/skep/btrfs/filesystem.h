@@ -99,10 +99,18 @@ class Filesystem {
   // first block and info().csum_size bytes for each block. Blocks without checksum are left out.
   using CsumVisitor = absl::FunctionRef<void(std::uint64_t, std::span<const std::byte>)>;
   virtual absl::Status csums(std::uint64_t first, std::uint64_t end, CsumVisitor visit) = 0;
+  // The same from `first` to the end until `visit` returns false, but checksums older than
+  // `generation` may be left out, and others come along.
+  using NewCsumVisitor = absl::FunctionRef<bool(std::uint64_t, std::span<const std::byte>)>;
+  virtual absl::Status csums_since(std::uint64_t first, std::uint64_t generation,
+                                   NewCsumVisitor visit);
   // The inode, and its file extent items whose file offset lies in [first, end). NOT_FOUND when
   // there is no such inode.
   virtual absl::StatusOr<FileMap> file_map(FileKey file, std::uint64_t first,
                                            std::uint64_t end) = 0;
+  // The inode of a file or folder with its names; nothing is opened, no path is walked. NOT_FOUND
+  // when there is no such inode.
+  virtual absl::StatusOr<NamedInode> names(FileKey file) = 0;
   // Calls `visit` with each file extent item of subvolume `root` in [first, last], in their order.
   using FileExtentVisitor = absl::FunctionRef<void(std::uint64_t inode, const FileExtent&)>;
   virtual absl::Status file_extents(std::uint64_t root, ItemPlace first, ItemPlace last,
@@ -127,6 +135,8 @@ class Filesystem {
   virtual absl::Status write_back() { return absl::OkStatus(); }
   // Closes files that are open for later use only.
   virtual void let_go_of_files() {}
+  // Those of them that have been open for long; for every now and then, while work goes on.
+  virtual void let_go_of_old_files() {}
   // Commits the running transaction and returns its generation: extents of that generation and
   // older are all there, and what was freed before shows in extents().
   virtual absl::StatusOr<std::uint64_t> sync() = 0;

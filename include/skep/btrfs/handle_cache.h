@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT
 //
-// A bounded LRU of open files. Open descriptors keep deleted files' space and block subvolume
-// deletion and umount, so there is a limit; a file in use stays open until its last user lets go.
-// Thread-safe.
+// A bounded LRU of open files. An open file keeps its space when it is deleted, and that of its
+// subvolume, so there is a limit to their number and to their age: a file is closed some time after
+// it was opened, however much it is used, since what is deleted may be in use here alone. A file in
+// use stays open until its last user lets go. Thread-safe.
 #pragma once
 
 #include <absl/base/thread_annotations.h>
 #include <absl/container/flat_hash_map.h>
 #include <absl/synchronization/mutex.h>
 
+#include <chrono>
 #include <cstddef>
 #include <list>
 #include <memory>
@@ -19,12 +21,19 @@ namespace skep::btrfs {
 
 class HandleCache {
  public:
-  explicit HandleCache(std::size_t capacity) : capacity_(capacity) {}
+  using Clock = std::chrono::steady_clock;
 
-  // The cached file, moved to the front, or null.
-  std::shared_ptr<File> find(FileKey key) ABSL_LOCKS_EXCLUDED(mutex_);
+  HandleCache(std::size_t capacity, Clock::duration most_age)
+      : capacity_(capacity), most_age_(most_age) {}
+
+  // The cached file, moved to the front; null when there is none, or it is too old.
+  std::shared_ptr<File> find(FileKey key, Clock::time_point now = Clock::now())
+      ABSL_LOCKS_EXCLUDED(mutex_);
   // Adds a file; the least recently used one goes when there are more than the capacity.
-  void insert(FileKey key, std::shared_ptr<File> file) ABSL_LOCKS_EXCLUDED(mutex_);
+  void insert(FileKey key, std::shared_ptr<File> file, Clock::time_point now = Clock::now())
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Closes those that are too old. Looks at all.
+  void close_old(Clock::time_point now = Clock::now()) ABSL_LOCKS_EXCLUDED(mutex_);
   void clear() ABSL_LOCKS_EXCLUDED(mutex_);
   std::size_t size() const ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -32,11 +41,18 @@ class HandleCache {
   struct Entry {
     FileKey key;
     std::shared_ptr<File> file;
+    Clock::time_point opened;
   };
+  using Entries = std::list<Entry>;
+  // Closing a file may take long (it may be the last owner): what goes is moved to `closing`, for
+  // the caller to let go of outside the lock.
+  void remove(Entries::iterator entry, Entries& closing) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
   const std::size_t capacity_;
+  const Clock::duration most_age_;
   mutable absl::Mutex mutex_;
-  std::list<Entry> newest_first_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<FileKey, std::list<Entry>::iterator> by_key_ ABSL_GUARDED_BY(mutex_);
+  Entries newest_first_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<FileKey, Entries::iterator> by_key_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace skep::btrfs

@@ -26,7 +26,8 @@ class KernelFilesystem final : public Filesystem {
   // the capabilities, EROFS when mounted read-only.
   // kWritable: the mount of its own can be written to also where the mount point cannot, as in the
   // sandbox of a service; not where the filesystem as a whole is read-only.
-  enum class Flags { kAsMounted, kWritable };
+  // kReadOnlyWillDo: nothing is to be written.
+  enum class Flags { kAsMounted, kWritable, kReadOnlyWillDo };
   static absl::StatusOr<std::unique_ptr<KernelFilesystem>> open_mount(
       const std::string& mount_point, std::size_t max_open_files = 2048,
       Flags flags = Flags::kAsMounted);
@@ -43,7 +44,10 @@ class KernelFilesystem final : public Filesystem {
   absl::StatusOr<ExtentPage> extents_since(std::uint64_t first, std::uint64_t generation,
                                            std::size_t buffer_bytes) override;
   absl::Status csums(std::uint64_t first, std::uint64_t end, CsumVisitor visit) override;
+  absl::Status csums_since(std::uint64_t first, std::uint64_t generation,
+                           NewCsumVisitor visit) override;
   absl::StatusOr<FileMap> file_map(FileKey file, std::uint64_t first, std::uint64_t end) override;
+  absl::StatusOr<NamedInode> names(FileKey file) override;
   absl::Status file_extents(std::uint64_t root, ItemPlace first, ItemPlace last,
                             FileExtentVisitor visit) override;
   absl::StatusOr<std::vector<LogicalRef>> logical_ino(std::uint64_t address, bool exact,
@@ -58,6 +62,7 @@ class KernelFilesystem final : public Filesystem {
   absl::Status write_back() override;
   absl::StatusOr<std::uint64_t> sync() override;
   void let_go_of_files() override { handles_.clear(); }
+  void let_go_of_old_files() override { handles_.close_old(); }
 
  private:
   struct Range {
@@ -68,6 +73,7 @@ class KernelFilesystem final : public Filesystem {
   absl::Status add_devices(SpaceInfo& space) const;
   absl::StatusOr<ExtentPage> extents_page(Range range, std::uint64_t generation,
                                           std::size_t buffer_bytes);
+  absl::Status walk_csums(Range range, std::uint64_t generation, NewCsumVisitor visit);
   absl::StatusOr<Descriptor> open_handle(FileKey file, int flags) const;
 
   const std::string name_;  // for messages

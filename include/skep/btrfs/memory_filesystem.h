@@ -48,13 +48,13 @@ class MemoryStore;
 struct MemoryOptions {
   std::uint32_t block_size = 4096;
   std::uint64_t capacity = std::numeric_limits<std::uint64_t>::max();  // of data, in bytes
-  std::uint64_t max_extent_length = kMaxExtentLength;                  // longer writes are cut
+  std::uint64_t max_extent_length = kMaxWrittenLength;                 // longer writes are cut
   std::uint64_t first_address = 1ULL << 20;
   // csums() visits stretches of at most this many blocks, as csum items end where leaves end.
   std::uint64_t csum_stretch_blocks = 1000;
 };
 
-class MemoryFilesystem final : public Filesystem {
+class MemoryFilesystem : public Filesystem {
  public:
   explicit MemoryFilesystem(const MemoryOptions& options = {});
   ~MemoryFilesystem() override;
@@ -68,6 +68,7 @@ class MemoryFilesystem final : public Filesystem {
                      CsumVisitor visit) override;  // "csums"
   absl::StatusOr<FileMap> file_map(FileKey file, std::uint64_t first,
                                    std::uint64_t end) override;  // "file_map"
+  absl::StatusOr<NamedInode> names(FileKey file) override;       // "names"
   absl::Status file_extents(std::uint64_t root, ItemPlace first, ItemPlace last,
                             FileExtentVisitor visit) override;  // "file_extents"
   absl::StatusOr<std::vector<LogicalRef>> logical_ino(std::uint64_t address, bool exact,
@@ -111,6 +112,15 @@ class MemoryFilesystem final : public Filesystem {
   // checksum still covers them. Growing rewrites such a block with zeroes.
   absl::Status truncate(FileKey file, std::uint64_t size);
   absl::Status remove(FileKey file);
+  // Folders hold names alone. A file begins as "file-INODE" in the top folder of its subvolume, a
+  // subvolume as "subvolume-ROOT" in that of the top level. A snapshot has the folders of its
+  // original.
+  std::uint64_t create_folder(std::uint64_t root, const FileName& name);  // its inode
+  // A file or folder of its subvolume gets another name, instead of all that it had.
+  absl::Status rename(FileKey file, const FileName& name);
+  // A file gets one more name.
+  absl::Status link(FileKey file, const FileName& name);
+  absl::Status move_subvolume(std::uint64_t root, std::uint64_t parent, const FileName& place);
   // Flags of the inode item: kInodeNodatasum, kInodeNodatacow, kInodeImmutable.
   absl::Status set_flags(FileKey file, std::uint64_t flags);
 

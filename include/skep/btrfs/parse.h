@@ -40,5 +40,13 @@ std::optional<Extent> parse_extent_item(const Item& item);
 std::optional<FileExtent> parse_file_extent(const Item& item);
 std::optional<Inode> parse_inode_item(const Item& item);
 std::optional<Subvolume> parse_root_item(const Item& item);
+// The generation of the root that a ROOT_ITEM names, whatever root it is.
+std::optional<std::uint64_t> parse_root_generation(const Item& item);
+// Calls `visit` for each name in an INODE_REF or INODE_EXTREF; other items have none. Ends where a
+// length does not fit.
+void parse_names(const Item& item, absl::FunctionRef<void(FileName)> visit);
+// The place of the subvolume whose number is the item's objectid, from a ROOT_BACKREF; its key's
+// offset is the subvolume that holds it.
+std::optional<FileName> parse_root_backref(const Item& item);
 
 }  // namespace skep::btrfs

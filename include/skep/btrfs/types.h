@@ -72,6 +72,7 @@ struct FileExtent {
   FileExtentType type = FileExtentType::kRegular;
   std::uint8_t compression = 0;  // 0 none, 1 zlib, 2 lzo, 3 zstd
   bool encoded = false;          // encryption or another encoding: never touched
+  std::uint64_t generation = 0;  // transaction that wrote the item
 };
 
 // From btrfs_inode.h; the flags that an INODE_ITEM carries on disk.
@@ -90,6 +91,20 @@ struct Inode {
 struct FileMap {
   Inode inode;
   std::vector<FileExtent> extents;
+};
+
+// A name of an inode: an entry of a folder of the same subvolume.
+struct FileName {
+  std::uint64_t folder = 0;  // inode
+  std::string name;
+  auto operator<=>(const FileName&) const = default;  // NOLINT(modernize-use-nullptr)
+};
+
+// An inode and all its names: one for each hard link, exactly one for a folder. None for what is
+// deleted and still open, and for the top folder of a subvolume, which Subvolume names.
+struct NamedInode {
+  Inode inode;
+  std::vector<FileName> names;
 };
 
 // One answer of LOGICAL_INO_V2. `offset` is the key offset of the file extent item when all of an
@@ -118,6 +133,10 @@ struct Subvolume {
   // that is newer cannot be shared with another subvolume (kernel: btrfs_block_can_be_shared).
   std::uint64_t last_snapshot = 0;
   bool read_only = false;
+  // Where its top folder hangs (btrfs: ROOT_BACKREF): an entry of a folder of subvolume `parent`.
+  // 0 for the top level, and for one that is being deleted or moved.
+  std::uint64_t parent = 0;
+  FileName place;
 };
 
 // One block group kind's BTRFS_IOC_SPACE_INFO, summed over profiles.
@@ -157,7 +176,9 @@ struct ExtentKind {
   auto operator<=>(const ExtentKind&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
-// A data extent is never longer (kernel: BTRFS_MAX_EXTENT_SIZE).
-inline constexpr std::uint64_t kMaxExtentLength = 128ULL << 20;
+// What is written at once gets no longer extent (kernel: BTRFS_MAX_EXTENT_SIZE).
+inline constexpr std::uint64_t kMaxWrittenLength = 128ULL << 20;
+// No data extent is longer: preallocated ones are up to SZ_256M (__btrfs_prealloc_file_range).
+inline constexpr std::uint64_t kMaxExtentLength = 256ULL << 20;
 
 }  // namespace skep::btrfs

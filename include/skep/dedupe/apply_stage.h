@@ -18,11 +18,14 @@
 
 #include <atomic>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "skep/btrfs/filesystem.h"
 #include "skep/dedupe/counters.h"
+#include "skep/dedupe/pace.h"
 #include "skep/dedupe/phase_gate.h"
+#include "skep/dedupe/strangers.h"
 #include "skep/dedupe/types.h"
 
 namespace skep::dedupe {
@@ -30,9 +33,14 @@ namespace skep::dedupe {
 class ApplyStage {
  public:
   // `stop`: asked between plans; then the rest of the batch is dropped untouched.
-  ApplyStage(btrfs::Filesystem& fs, PhaseGate& gate, Counters& counters,
-             const std::atomic<bool>& stop)
-      : fs_(fs), gate_(gate), counters_(counters), stop_(stop) {}
+  ApplyStage(btrfs::Filesystem& fs, PhaseGate& gate, Strangers& strangers, Counters& counters,
+             const std::atomic<bool>& stop, Steps steps = {})
+      : fs_(fs),
+        gate_(gate),
+        strangers_(strangers),
+        counters_(counters),
+        stop_(stop),
+        steps_(std::move(steps)) {}
 
   // Moves batch.plans to batch.outcomes, and says where new blocks lie. The error is one that ends
   // the run (no space); errors of single files are outcomes.
@@ -41,8 +49,10 @@ class ApplyStage {
  private:
   btrfs::Filesystem& fs_;
   PhaseGate& gate_;
+  Strangers& strangers_;
   Counters& counters_;
   const std::atomic<bool>& stop_;
+  const Steps steps_;
 };
 
 }  // namespace skep::dedupe

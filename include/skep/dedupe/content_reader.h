@@ -16,6 +16,7 @@
 
 #include "skep/btrfs/filesystem.h"
 #include "skep/dedupe/counters.h"
+#include "skep/dedupe/pace.h"
 #include "skep/dedupe/types.h"
 
 namespace skep::dedupe {
@@ -40,7 +41,8 @@ class ContentReader {
   };
   // What cannot be read is left without fingerprint, and counted. `stop` is asked now and then;
   // true from it ends the reading early.
-  void read(std::span<const ToRead> extents, CachePolicy policy, absl::FunctionRef<bool()> stop);
+  void read(std::span<const ToRead> extents, CachePolicy policy, absl::FunctionRef<bool()> stop,
+            const Steps& steps = {});
 
  private:
   struct Piece {

@@ -43,16 +43,21 @@ struct Counters {
   Count contents_loaded = 0;      // extents read because the table named them
   Count lone_read = 0;            // lone blocks that were read to tell strangers
   Count lone_strangers = 0;       // ... and were strangers
-  Count role_swaps = 0;           // smaller extents taken up because a larger one covers them
-  Count references_inline = 0;    // victims and keepers resolved from the extent item
-  Count references_searched = 0;  // ... by LOGICAL_INO
-  Count share_calls = 0;          // FIDEDUPERANGE
-  Count share_ranges = 0;         // ranges in them
-  Count share_differs = 0;        // ranges that were not equal
-  Count share_retries = 0;        // EAGAIN
-  Count fragments = 0;            // file extents made, less those replaced; holes count as one
-  Count pages_scanned = 0;        // calls of the kernel that read the extent tree for a scan
-  Count commits = 0;              // transactions committed to verify
+  Count stranger_pairs = 0;       // of blocks that differ and have one fingerprint, met when shared
+  Count searches_passed_over = 0;  // for a block whose fingerprint many strangers have
+  Count role_swaps = 0;            // smaller extents taken up because a larger one covers them
+  Count references_inline = 0;     // victims and keepers resolved from the extent item
+  Count references_searched = 0;   // ... by LOGICAL_INO
+  Count share_calls = 0;           // FIDEDUPERANGE
+  Count share_ranges = 0;          // ranges in them
+  Count share_differs = 0;         // ranges that were not equal
+  Count share_retries = 0;         // EAGAIN
+  Count share_busy = 0;            // ranges given up because it lasted
+  Count fragments = 0;             // file extents made, less those replaced; holes count as one
+  Count pages_scanned = 0;         // calls of the kernel that read the extent tree for a scan
+  Count extents_late = 0;          // that had got checksums after they were looked at
+  Count extents_indexed = 0;       // whose checksums were read to fill the table
+  Count commits = 0;               // transactions committed to verify
   Count not_gone = 0;  // extents whose references were replaced, and that are still there
   Count nanos_match = 0, nanos_plan = 0, nanos_prefetch = 0, nanos_share = 0, nanos_settle = 0;
   Count nanos_resolve_wait = 0, nanos_share_wait = 0;  // for the other phase to end

@@ -14,7 +14,10 @@
 
 #include "skep/btrfs/filesystem.h"
 #include "skep/dedupe/content_marks.h"
+#include "skep/dedupe/filter_options.h"
+#include "skep/dedupe/limits.h"
 #include "skep/dedupe/roles.h"
+#include "skep/dedupe/size_classes.h"
 #include "skep/dedupe/types.h"
 
 namespace skep::dedupe {
@@ -38,6 +41,7 @@ std::uint32_t tier_of(std::uint64_t length);
 struct Cursor {
   std::uint32_t tier = 0;
   std::uint64_t address = 0;
+  bool operator==(const Cursor&) const = default;
   bool done() const { return tier >= kTierMinBytes.size(); }
   // True when the crawl has gone by an extent of this length at this address.
   bool has_passed(std::uint64_t address_of_extent, std::uint64_t length) const;
@@ -47,9 +51,18 @@ struct Cursor {
 struct Census {
   std::array<std::uint64_t, kTierMinBytes.size()> extents{};
   std::array<std::uint64_t, kTierMinBytes.size()> bytes{};
+  SizeClasses sizes;
+  std::uint64_t indexed = 0;  // extents whose checksums were put into the table
+  // Tiers that together have no more extents are gathered in one walk.
+  std::uint64_t most_gathered = limits::kGatherExtents;
   // Of the extents that a crawl from `cursor` has yet to meet, counting its tier as a whole.
   std::uint64_t bytes_from(std::uint32_t tier) const;
 };
+
+// Where the extent begins that reaches into `address` from before it, but not from before `floor`;
+// `address` when none does.
+absl::StatusOr<std::uint64_t> begin_of_extent(btrfs::Filesystem& fs, std::uint64_t address,
+                                              std::uint64_t floor);
 
 // Where the batches of a pass come from. Thread-compatible.
 class BatchSource {
@@ -62,7 +75,9 @@ class BatchSource {
 class Crawl final : public BatchSource {
  public:
   // `census` lets it leave out tiers without extents, and gather tiers with few in one walk.
-  Crawl(btrfs::Filesystem& fs, Window window, Cursor start, const Census& census);
+  // Extents whose length is not in `lengths` are passed over.
+  Crawl(btrfs::Filesystem& fs, Window window, Cursor start, const Census& census,
+        SizeLimits lengths = {});
   absl::StatusOr<BatchPtr> next() override;
 
  private:
@@ -72,6 +87,7 @@ class Crawl final : public BatchSource {
 
   btrfs::Filesystem& fs_;
   const Window window_;
+  const SizeLimits lengths_;
   const Census census_;
   const Cursor start_;
   std::uint32_t tier_;                // being walked, the first of those that are
@@ -86,18 +102,19 @@ class Crawl final : public BatchSource {
 // passed by.
 class Marked final : public BatchSource {
  public:
-  Marked(btrfs::Filesystem& fs, Window window, const ContentMarks& marks, std::uint64_t reach);
+  Marked(btrfs::Filesystem& fs, Window window, const ContentMarks& marks, std::uint64_t reach,
+         SizeLimits lengths = {});
   absl::StatusOr<BatchPtr> next() override;
 
  private:
   struct Range {
     std::uint64_t first = 0, end = 0;
   };
-  absl::StatusOr<std::uint64_t> begin_of(std::uint64_t address);
   absl::Status refill();
 
   btrfs::Filesystem& fs_;
   const Window window_;
+  const SizeLimits lengths_;
   std::vector<Range> ranges_;  // ascending, apart from each other
   std::size_t range_ = 0;
   std::uint64_t walked_ = 0;  // where the walk goes on; no extent that begins below comes again
@@ -107,7 +124,7 @@ class Marked final : public BatchSource {
 };
 
 // Extents named by address, ascending, as they are now: those that were keepers when the crawl met
-// them. Everything else counts as passed by.
+// them, and those to be retried. Everything else counts as passed by.
 class Revisit final : public BatchSource {
  public:
   Revisit(btrfs::Filesystem& fs, std::vector<Roles::Deferred> extents)

@@ -7,7 +7,8 @@
 //               └──────────────────────── a batch is settled ───────────────────────┘
 //
 // After the crawl and a commit, extents that were keepers when the crawl met them are revisited:
-// only then can all their references be named.
+// only then can all their references be named. So are those that could not be shared just then:
+// moved by a balance, with a file that was being written, or met by an error.
 //
 // A quick pass looks at every extent by its stored checksums. Two deep passes follow where
 // something had to be read: one over the others, which may equal what was read, and go; one over
@@ -20,11 +21,13 @@
 
 #include <absl/status/status.h>
 
-#include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "skep/btrfs/filesystem.h"
+#include "skep/dedupe/applier.h"
 #include "skep/dedupe/counters.h"
 #include "skep/dedupe/crawl.h"
 #include "skep/dedupe/pace.h"
@@ -42,16 +45,30 @@ struct PassResult {
 // What outlives a pass: which extents are keepers, how they are read, what metadata costs.
 class Engine {
  public:
-  // All borrowed, for the engine's life. Without a pace, work is never held up.
+  // All borrowed, for the engine's life. Without a pace, work is never held up. With an applier,
+  // nothing is read ahead, and plans go to it.
   Engine(btrfs::Filesystem& fs, const index::Fingerprinter& fingerprinter, index::Table& table,
-         Counters& counters, const Options& options, Pace* pace = nullptr);
+         Counters& counters, const Options& options, Pace* pace = nullptr,
+         Applier* applier = nullptr, std::function<bool()> stores_soon = nullptr);
   ~Engine();
 
-  // Crawls `window` from `start` to its end, or until `stop` becomes true; what is under way is
-  // then finished or dropped, within one piece of sharing. `settled` is called now and then with
-  // the cursor up to which everything is settled.
+  // Crawls `window` from `start` to its end, or until `stop`, which is asked from several threads,
+  // says true; what is under way is then finished or dropped, within one piece of sharing.
+  // `settled` is called now and then with the cursor up to which everything is settled and
+  // committed.
   PassResult run_pass(PassKind kind, Window window, Cursor start, const Census& census,
-                      const std::atomic<bool>& stop, std::function<void(Cursor)> settled);
+                      const std::function<bool()>& stop, std::function<void(Cursor)> settled);
+  // A quick pass over extents of the window named by address: of those that are still there.
+  PassResult look_at(const std::vector<std::uint64_t>& addresses, Window window,
+                     const std::function<bool()>& stop);
+  // The same and a deep one, once more. Between rounds: it forgets what is marked.
+  PassResult look_again(const std::vector<std::uint64_t>& addresses, Window window,
+                        const std::function<bool()>& stop);
+  // A pass was cut short and does not go on in this engine: what it had put off is to be retried.
+  void retry_deferred();
+  // Addresses of extents that could not be shared when they were revisited either, since this was
+  // last asked; limits::kRetries at most.
+  std::vector<std::uint64_t> take_retries();
   // PassKind::kContentScan over the extents of a window from address `start` on, before its deep
   // passes. `reached` is called now and then with where it would go on. CANCELLED when `stop` said
   // so.
@@ -70,7 +87,10 @@ class Engine {
  private:
   struct Shared;
   struct Flow;
-  void revisit(PassKind kind, Window window, const std::atomic<bool>& stop, PassResult& result);
+  void in_arena(const std::function<void()>& work);
+  void look(PassKind kind, const std::vector<std::uint64_t>& addresses, Window window,
+            const std::function<bool()>& stop, PassResult& result);
+  void revisit(PassKind kind, Window window, const std::function<bool()>& stop, PassResult& result);
   std::unique_ptr<Shared> shared_;
 };
 

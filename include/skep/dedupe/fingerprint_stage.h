@@ -47,7 +47,7 @@ class FingerprintStage {
   // them those that are marked. `reach`: see ContentMarks::near. What was read and is passed on is
   // taken from `unjudged`.
   absl::Status run(Batch& batch, PassKind pass, const ContentMarks& marks, std::uint64_t reach,
-                   Unjudged& unjudged);
+                   Unjudged& unjudged, const Steps& steps = {});
 
   // How extents (in ascending address order) are stored, and their fingerprints as far as checksums
   // give them; a result with no blocks has none. Those that have to be read have `read` set, and
@@ -55,12 +55,15 @@ class FingerprintStage {
   absl::Status describe(std::vector<btrfs::Extent> extents, bool search_references,
                         std::vector<FingerprintedExtent>& out, std::vector<ToRead>& to_read,
                         bool look_for_compressed = true);
-  // Reads what describe() said, and tells the content cache.
-  void read_contents(std::span<const ToRead> extents, ContentReader::CachePolicy policy,
-                     absl::FunctionRef<bool()> stop);
+  // Reads what describe() said, through files that are not excluded, and tells the content cache.
+  // Drops the references of those that are.
+  void read_contents(std::span<ToRead> extents, ContentReader::CachePolicy policy,
+                     absl::FunctionRef<bool()> stop, const Steps& steps = {});
   // The extent at `address`, which the table or its neighbour named: true when it is one that has
   // to be read, and the content cache has the surroundings of this block of its content now.
   bool load(std::uint64_t address, std::uint64_t block);
+  // How often load() met an error of the kernel.
+  std::uint64_t load_errors() const { return load_errors_; }
 
  private:
   bool may_have_to_be_read(const FingerprintedExtent& extent, bool look_for_compressed) const;
@@ -75,6 +78,7 @@ class FingerprintStage {
   ContentReader reader_;
   bool compressed_seen_;
   std::uint64_t batches_ = 0;
+  std::uint64_t load_errors_ = 0;
 };
 
 }  // namespace skep::dedupe

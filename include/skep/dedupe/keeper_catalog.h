@@ -7,6 +7,7 @@
 #pragma once
 
 #include <absl/base/thread_annotations.h>
+#include <absl/container/btree_map.h>
 #include <absl/container/flat_hash_map.h>
 #include <absl/synchronization/mutex.h>
 
@@ -46,10 +47,14 @@ class KeeperCatalog {
   std::optional<Source> find_tail(std::uint64_t address, std::uint32_t length)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
+  // Errors of the kernel, those of its resolver included, that hid references: what was found of a
+  // keeper meanwhile may not be all there is, and is to be forgotten.
+  std::uint64_t errors() const ABSL_LOCKS_EXCLUDED(mutex_);
+
   // What skep itself shared: `address` is that of the reference's first block.
   void add(const NewReference& reference) ABSL_LOCKS_EXCLUDED(mutex_);
-  // The extent is gone, or its references are.
-  void forget(std::uint64_t address) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The extent, of `length` bytes on disk, is gone, or its references are.
+  void forget(std::uint64_t address, std::uint64_t length) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   struct Entry {
@@ -60,19 +65,21 @@ class KeeperCatalog {
     int searches = 0;      // of LOGICAL_INO, for blocks that no known reference covers
   };
   Entry& entry_for(const Keeper& keeper) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Entry resolve(const Keeper& keeper);
+  Entry resolve(const Keeper& keeper) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   btrfs::Filesystem& fs_;
   Resolver& resolver_;
-  absl::Mutex mutex_;
+  mutable absl::Mutex mutex_;
+  std::uint64_t errors_ ABSL_GUARDED_BY(mutex_) = 0;
   struct Slot {
     std::uint64_t address = 0;
     Entry entry;
   };
   std::list<Slot> newest_first_ ABSL_GUARDED_BY(mutex_);
   absl::flat_hash_map<std::uint64_t, std::list<Slot>::iterator> by_address_ ABSL_GUARDED_BY(mutex_);
-  // Single blocks by address, oldest first.
-  absl::flat_hash_map<std::uint64_t, NewReference> blocks_ ABSL_GUARDED_BY(mutex_);
+  // Single blocks by address, and those in the order in which they came; what was forgotten since
+  // is still among these.
+  absl::btree_map<std::uint64_t, NewReference> blocks_ ABSL_GUARDED_BY(mutex_);
   std::deque<std::uint64_t> block_order_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -13,19 +13,23 @@
 //   3. An extent that covers smaller, settled ones whole takes their place when it stays, or when
 //      that frees as much with less to copy: they are taken up at once as victims (role swap).
 //
+// The filter decides along: an extent with excluded references never goes. Others go to it when it
+// has more than those, as if it were settled, whenever the crawl meets it.
+//
 // What is decided here rests on checksums alone; the plan stage looks at the references and may
 // still refuse. Thread-compatible: one batch at a time, in the order of the crawl.
 #pragma once
 
 #include <absl/status/status.h>
 
-#include <atomic>
 #include <cstdint>
 #include <vector>
 
 #include "skep/dedupe/counters.h"
 #include "skep/dedupe/crawl.h"
 #include "skep/dedupe/fingerprint_stage.h"
+#include "skep/dedupe/pace.h"
+#include "skep/dedupe/resolver.h"
 #include "skep/dedupe/roles.h"
 #include "skep/dedupe/run_finder.h"
 #include "skep/dedupe/types.h"
@@ -43,20 +47,26 @@ class MatchStage {
     index::Table& table;
     index::ContentCache& contents;
     FingerprintStage& loader;  // this stage's own
+    Resolver& resolver;        // the same, or the loader's: for the filter
     Roles& roles;
+    const Strangers& strangers;
     Counters& counters;
     Options options;
+    Steps steps = {};
   };
   MatchStage(const Parts& parts, PassKind pass, Window window);
 
   // Moves batch.fingerprinted to batch.matches (those to plan) and batch.left.
   void run(Batch& batch);
-  // Later stages call this, from any thread, when extents came or stayed that were thought gone.
-  void expect_changes() { changes_ = true; }
+  // See RunFinder.
+  void expect_changes() { finder_.expect_changes(); }
 
  private:
+  bool speaks_later(const FingerprintedExtent& extent) const;
+  void retry(const FingerprintedExtent& extent, Batch& batch);
   void take_up(FingerprintedExtent extent, Batch& batch, bool may_swap);
   void leave(const FingerprintedExtent& extent, Verdict verdict, Batch& batch);
+  void defer_keeper(const FingerprintedExtent& extent, Batch& batch);
   void count_scanned(const btrfs::Extent& extent);
   Match match(FingerprintedExtent victim);
   void match_alike(Match& match);
@@ -64,7 +74,10 @@ class MatchStage {
   void find_more(Match& match);
   std::uint32_t count_zeros(const Match& match) const;
   bool settled(const Keeper& keeper, std::uint64_t generation) const;
+  bool serves(const Keeper& keeper);
+  bool serves_settled(const Keeper& keeper, std::uint64_t generation);
   Verdict decide(const Match& match) const;
+  Verdict decide_filtered(const Match& match) const;
   void commit_victim(Match& match);
   std::vector<FingerprintedExtent> to_swap(const Match& match);
   std::vector<FingerprintedExtent> covered_whole(const Match& match);
@@ -76,8 +89,8 @@ class MatchStage {
   const std::uint64_t block_;
   RunFinder finder_;
   Cursor position_;          // of the extent being matched
+  bool kept_apart_ = false;  // from some copy of it, by the filter
   std::uint64_t stays_ = 0;  // address of the extent for which others are swapped; it is settled
-  std::atomic<bool> changes_ = false;
 };
 
 }  // namespace skep::dedupe

@@ -25,6 +25,7 @@
 #include "skep/dedupe/counters.h"
 #include "skep/dedupe/keeper_catalog.h"
 #include "skep/dedupe/metadata_price.h"
+#include "skep/dedupe/pace.h"
 #include "skep/dedupe/resolver.h"
 #include "skep/dedupe/roles.h"
 #include "skep/dedupe/types.h"
@@ -47,6 +48,7 @@ class PlanStage {
     Counters& counters;
     Options options;
     std::function<void()> kept;  // called when an extent that was thought gone stays
+    Steps steps = {};
   };
   explicit PlanStage(Parts parts) : p_(std::move(parts)), block_(p_.fs.info().block_size) {}
 
@@ -72,6 +74,9 @@ class PlanStage {
   void choose(std::vector<Draft> drafts, Batch& batch);
   void refuse(const Match& match, const std::vector<Reference>& references, Verdict verdict,
               Batch& batch);
+  std::vector<NewBlock> blocks_of(const FingerprintedExtent& victim) const;
+  // Puts what the match stage took out of table and caches into them again.
+  void index(const FingerprintedExtent& victim, const std::vector<Reference>& references);
 
   Parts p_;
   const std::uint64_t block_;

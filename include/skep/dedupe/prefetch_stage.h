@@ -6,20 +6,25 @@
 // Thread-safe: holds no state of its own.
 #pragma once
 
+#include <utility>
+
 #include "skep/btrfs/filesystem.h"
 #include "skep/dedupe/counters.h"
+#include "skep/dedupe/pace.h"
 #include "skep/dedupe/types.h"
 
 namespace skep::dedupe {
 
 class PrefetchStage {
  public:
-  PrefetchStage(btrfs::Filesystem& fs, Counters& counters) : fs_(fs), counters_(counters) {}
+  PrefetchStage(btrfs::Filesystem& fs, Counters& counters, Steps steps = {})
+      : fs_(fs), counters_(counters), steps_(std::move(steps)) {}
   void run(const Batch& batch) const;
 
  private:
   btrfs::Filesystem& fs_;
   Counters& counters_;
+  const Steps steps_;
 };
 
 }  // namespace skep::dedupe

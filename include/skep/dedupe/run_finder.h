@@ -2,18 +2,24 @@
 //
 // Where else the blocks of an extent are stored.
 //
-// For each block that no run covers yet, candidates come from the caches (locality cache: what is
+// For each block that no run covers yet, but for those with a fingerprint that says nothing
+// (strangers.h), candidates come from the caches (locality cache: what is
 // fingerprinted by checksums; content cache: what was read), then from the table. A candidate is
 // extended both ways by comparing fingerprints, not data, within its extent. The longest run wins;
 // of equals an extent that is a keeper already, then a compressed one, then the one with the fewest
 // references. An extent that has to be read and that the table names is read then, and so is the
 // one behind a keeper whose end a run has reached: what follows is likely to follow there too.
 //
-// Thread-compatible: the match stage owns it.
+// Skimming, for estimates of large filesystems: where so far a long stretch of the extent matched
+// nothing, only each sixteenth block is looked for, and those that the table has elsewhere too.
+// What is found is extended back over those passed over.
+//
+// Thread-compatible, but for expect_changes(): the match stage owns it.
 #pragma once
 
 #include <absl/functional/function_ref.h>
 
+#include <atomic>
 #include <cstdint>
 #include <optional>
 #include <vector>
@@ -21,6 +27,7 @@
 #include "skep/dedupe/counters.h"
 #include "skep/dedupe/fingerprint_stage.h"
 #include "skep/dedupe/roles.h"
+#include "skep/dedupe/strangers.h"
 #include "skep/dedupe/types.h"
 #include "skep/index/content_cache.h"
 #include "skep/index/locality_cache.h"
@@ -38,7 +45,9 @@ class RunFinder {
     index::ContentCache& contents;
     FingerprintStage& loader;
     Roles& roles;
+    const Strangers& strangers;
     Counters& counters;
+    bool skim = false;
   };
   explicit RunFinder(const Parts& parts)
       : p_(parts), cache_(parts.fs, parts.fingerprinter), block_(parts.fs.info().block_size) {}
@@ -53,7 +62,13 @@ class RunFinder {
   // over all of it.
   std::optional<Run> find_alike(const FingerprintedExtent& victim, Accepts accepts);
 
+  // Other stages call this, from any thread, when extents came or stayed that were thought gone,
+  // and before they say so in the table or the roles: who finds them there looks at them anew.
+  void expect_changes() { changes_ = true; }
+
   index::LocalityCache& cache() { return cache_; }
+  // Errors of the kernel that hid something: what was found may not be all there is.
+  std::uint64_t errors() const;
   // The fingerprint of one block of a keeper's content.
   index::Fingerprint at(const Keeper& keeper, std::uint64_t address);
 
@@ -70,6 +85,10 @@ class RunFinder {
     Candidate best;
   };
   enum class Origin { kNone, kLocality, kContents, kTable };
+  bool heed_changes();
+  bool is_sought(index::Fingerprint fingerprint);
+  bool passes_over(const btrfs::Extent& own, index::Fingerprint fingerprint,
+                   std::uint32_t misses) const;
   void longest_run(Search& search);
   void ask_caches(Search& search, Origin& origin);
   void ask_table(Search& search, Origin& origin);
@@ -93,6 +112,7 @@ class RunFinder {
   std::uint64_t window_loads_ = 0;   // still allowed for this victim
   std::uint64_t content_loads_ = 0;  // the same
   std::uint64_t used_keeper_ = 0;    // by the last run
+  std::atomic<bool> changes_ = false;
 };
 
 }  // namespace skep::dedupe

@@ -35,6 +35,8 @@ class SettleStage {
     Roles& roles;
     Counters& counters;
     std::function<void()> kept;  // called when an extent that was thought gone stays
+    // True when cursor() is about to be stored: what is settled is committed before. Null: never.
+    std::function<bool()> stores_soon = nullptr;
   };
   SettleStage(Parts parts, Cursor start);
 
@@ -42,14 +44,19 @@ class SettleStage {
   // Commits what was shared, and verifies everything that is still open. Plans that failed count
   // too: what they shared before they did gave their keepers references.
   absl::Status verify();
-  // Everything before it is settled: what a checkpoint may store.
+  // Everything before it is settled, and committed: what a checkpoint may store. When the power
+  // fails, or a commit, what was shared since the last one is undone, and has to be looked at
+  // again.
   Cursor cursor() const { return cursor_; }
 
  private:
   struct Ending {
     std::uint64_t address = 0, length = 0, generation = 0;
+    std::uint64_t duplicate_bytes = 0, zero_bytes = 0;
   };
+  void leave(std::uint64_t address, std::uint64_t length, Verdict verdict);
   void settle(const Outcome& outcome);
+  void settle_begun(const Outcome& outcome);
   void advance(const Batch& batch);
   absl::Status check_endings();
   void conclude(const Ending& ending, bool gone);
@@ -67,8 +74,9 @@ class SettleStage {
   };
   std::map<std::uint64_t, Reached> ahead_;
   std::uint64_t next_batch_ = 0;
-  bool blocked_ = false;  // a dropped batch: the cursor stays before it
-  Cursor cursor_;
+  bool blocked_ = false;  // a dropped batch: the cursors stay before it
+  Cursor settled_;
+  Cursor cursor_;  // no further than `settled_`
 };
 
 }  // namespace skep::dedupe

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "skep/btrfs/types.h"
+#include "skep/dedupe/filter_options.h"
 #include "skep/index/fingerprint.h"
 
 namespace skep::dedupe {
@@ -27,6 +28,7 @@ enum class Verdict : std::uint8_t {
   kImmutable,          // a file with the immutable flag
   kEncoded,            // encrypted, or an encoding nobody knows
   kSystem,             // referenced by a tree that is not a subvolume
+  kExcluded,           // a file that refers to it, or to all that equals it, is left out
   kTooManyReferences,  // over Limits::victim_references
   kUnreferenced,       // nobody refers to it any more: it is going by itself
   kShortRuns,          // only runs below --min-run
@@ -49,6 +51,7 @@ struct FingerprintedExtent {
   std::vector<index::Fingerprint> blocks;
   btrfs::ExtentKind kind;
   bool read = false;  // `blocks` come from reading the data, or are to: until then without value
+  bool unreadable = false;                 // some of them without value: the data could not be read
   std::vector<index::Fingerprint> stored;  // of a compressed extent: of its blocks on disk
 
   bool compressed() const { return kind.compression != 0; }
@@ -132,6 +135,12 @@ struct Copy {
   std::uint64_t length = 0;
 };
 
+// A block that the table is to have: one that skep wrote, or of a victim that stays.
+struct NewBlock {
+  index::Fingerprint fingerprint = 0;
+  std::uint64_t address = 0;  // of its extent, where that is compressed
+};
+
 // Replaces every reference to one victim.
 struct ReplacementPlan {
   btrfs::Extent victim;
@@ -142,20 +151,17 @@ struct ReplacementPlan {
   // Of each copied block and tail, for the table.
   std::vector<index::Fingerprint> copy_fingerprints;
   std::vector<index::Fingerprint> tail_fingerprints;
-  std::vector<std::uint64_t> keepers;  // extents it shares with, pinned until it is settled
-  std::uint64_t copied_bytes = 0;      // on disk, as estimated where they are compressed
+  std::vector<NewBlock> victim_blocks;  // for the table, should the victim stay
+  std::vector<std::uint64_t> keepers;   // extents it shares with, pinned until it is settled
+  // What all blocks have that are shared with keepers; kNoFingerprint where they have several.
+  index::Fingerprint only_fingerprint = index::kNoFingerprint;
+  std::uint64_t copied_bytes = 0;  // on disk, as estimated where they are compressed
   // Most of the victim that may be copied, by the gain rule; for ranges that turn out to differ.
   std::uint64_t most_copied_bytes = ~0ULL;
   std::uint64_t duplicate_bytes = 0;
   std::uint64_t zero_bytes = 0;   // of them, those that become holes
   std::uint64_t fragments = 0;    // file extents more than now, at least
   std::uint64_t price_bytes = 0;  // estimated growth of metadata, as on disk
-};
-
-// A block that skep wrote, and where it lies now.
-struct NewBlock {
-  index::Fingerprint fingerprint = 0;
-  std::uint64_t address = 0;  // of its extent, where that is compressed
 };
 
 // The references through which a new extent can be read: what the plan shared it with.
@@ -175,6 +181,7 @@ struct Outcome {
   std::uint64_t fragments = 0;
   std::uint64_t price_bytes = 0;
   std::vector<std::uint64_t> keepers;
+  std::vector<NewBlock> victim_blocks;
 };
 
 // An extent that stays, with what its references taught.
@@ -223,6 +230,8 @@ struct Options {
   std::uint32_t threads = 2;  // sharing at a time
   std::uint64_t min_run_bytes = 4096;
   double max_copy_ratio = 1.0;  // bytes copied for each byte freed, at most
+  bool skim = false;            // long stretches that match nothing are only skimmed (RunFinder)
+  FilterOptions filter;
 };
 
 }  // namespace skep::dedupe

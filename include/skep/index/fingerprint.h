@@ -51,6 +51,14 @@ constexpr std::uint64_t mix(std::uint64_t x) {
   return x ^ (x >> 31);
 }
 
+// The inverse of mix(): each step undone, last one first.
+constexpr std::uint64_t unmix(std::uint64_t x) {
+  x = (x ^ (x >> 31) ^ (x >> 62)) * 0x319642b2d24d8ec3ULL;
+  x = (x ^ (x >> 27) ^ (x >> 54)) * 0x96de1b173f119089ULL;
+  return x ^ (x >> 30) ^ (x >> 60);
+}
+static_assert(unmix(mix(0x0123456789abcdefULL)) == 0x0123456789abcdefULL);
+
 // The fingerprint of a file's last block when the file ends `length` bytes inside it: such blocks
 // are shared only among themselves (the kernel's tail rule), so they have keys of their own.
 constexpr Fingerprint tail_fingerprint(Fingerprint block, std::uint32_t length) {
@@ -71,6 +79,9 @@ class Fingerprinter {
 
   // Of one block's stored checksum (FsInfo::csum_size bytes).
   Fingerprint from_csum(std::span<const std::byte> csum) const;
+  // The checksum, up to its eighth byte, that from_csum() makes a fingerprint of; `csum` has room
+  // for all of one.
+  void to_csum(Fingerprint fingerprint, std::span<std::byte> csum) const;
   // Of one block's bytes. Without checksums (`nodatasum`) a block meets only its like.
   Fingerprint from_block(std::span<const std::byte> block, bool nodatasum) const;
 

@@ -25,6 +25,7 @@
 #include <absl/status/statusor.h>
 #include <absl/synchronization/mutex.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -68,6 +69,11 @@ class Table {
   // process has it open, RESOURCE_EXHAUSTED when the disk has no room.
   static absl::StatusOr<std::unique_ptr<Table>> open(const std::string& path,
                                                      const TableOptions& options);
+  // A table whose file stays as it is: what is changed is lost with the object, and takes memory.
+  // For whom the file fits is not looked at. Locks it shared meanwhile; errors as in table_file.h.
+  static absl::StatusOr<std::unique_ptr<Table>> open_copy(const std::string& path);
+  // A table without a file, empty, gone with the object: for who only wants to know.
+  static absl::StatusOr<std::unique_ptr<Table>> in_memory(const TableOptions& options);
   ~Table();
   Table(const Table&) = delete;
   Table& operator=(const Table&) = delete;
@@ -116,7 +122,9 @@ class Table {
   std::span<Bucket> buckets_;
   mutable absl::Mutex mutex_;
   std::uint64_t cells_ ABSL_GUARDED_BY(mutex_) = 0;
-  std::uint32_t level_ ABSL_GUARDED_BY(mutex_) = 0;
+  // Changed under the mutex only, and only upwards. Who reads it without leaves out what would be
+  // left out with it: at level 3 that is seven in eight look-ups, each of which would lock.
+  std::atomic<std::uint32_t> level_ = 0;
 };
 
 }  // namespace skep::index

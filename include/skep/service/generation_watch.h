@@ -7,10 +7,14 @@
 // All before it are committed. Whether it is itself, the count of commits tells (commit_stats,
 // since Linux 6.1): transactions are numbered one by one and each is counted once, so the last one
 // that is committed is the count plus an offset that never changes while the filesystem is mounted.
-// Each look bounds the offset: a running transaction is one above it, a last one equals it. Where
-// looks alone do not tell, one sync does, once. On older kernels a generation is taken for
-// committed when nothing has followed it for longer than the commit interval. Good for as long as
-// the filesystem stays mounted. Thread-compatible.
+// A sync tells the offset, once: the generation that it returns, less the count some moments later.
+// Should others commit in those moments it tells a bound, and another sync, when all is still, the
+// rest. (Looks alone cannot: a transaction begins while the one before it is being committed, and
+// is not counted; that one shows in commit_stats, but not in its first millisecond. Who took the
+// difference for the offset or one more, took transactions that ran for committed ones, and passed
+// over what came in them: seen beside a balance, which commits all the time.) On older kernels a
+// generation is taken for committed when nothing has followed it for longer than the commit
+// interval. Good for as long as the filesystem stays mounted. Thread-compatible.
 #pragma once
 
 #include <chrono>
@@ -46,7 +50,8 @@ class GenerationWatch {
   Clock::time_point since_;
   std::uint64_t committed_ = 0;
   // Of the offset, as differences of unsigned numbers that never wrap on a real filesystem.
-  std::int64_t least_ = std::numeric_limits<std::int64_t>::min();
+  static constexpr std::int64_t kUnknown = std::numeric_limits<std::int64_t>::min();
+  std::int64_t least_ = kUnknown;
   std::int64_t most_ = std::numeric_limits<std::int64_t>::max();
   std::uint64_t waited_for_ = 0;  // what committed() was told; 0: nothing, or it is accounted for
   Clock::time_point waited_at_;

@@ -10,6 +10,8 @@ namespace skep::service {
 struct Refusal {
   int exit_status = 0;  // 0: not refused
   std::string message;  // one line: what, and the remedy
+  // Time may mend it, such as a full disk: who stays tries again.
+  bool may_pass = false;
 };
 
 }  // namespace skep::service

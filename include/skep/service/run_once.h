@@ -23,8 +23,12 @@
 namespace skep::service {
 
 struct RunOptions {
-  std::string target;  // a mount point, or the UUID of a filesystem that is mounted
+  // A mount point, or the UUID of a filesystem that is mounted. Or the top folder of a subvolume
+  // that is no mount point: then the run is restricted to that one and those nested in it.
+  std::string target;
   Settings settings;
+  bool gentle = false;     // keeps to Settings::throttle
+  bool scan_only = false;  // fills the table, always of all the filesystem, and ends
 };
 
 // What the caller's progress display reads while a run goes on. Thread-safe.

@@ -45,7 +45,7 @@ struct Settings {
   index::FingerprintKind fingerprint = index::FingerprintKind::kCsum;
   dedupe::Options engine;
   bool lock_memory = false;    // mlock(2) of everything
-  bool one_at_a_time = false;  // waits while another instance works
+  bool one_at_a_time = false;  // waits while another such instance works
   // Read again on SIGHUP.
   ThrottleSettings throttle;
   // Kept free for metadata; below it skep waits. 0: a hundredth of the devices, 16 to 256 MiB.

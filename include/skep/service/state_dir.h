@@ -45,6 +45,10 @@ class StateDir {
   // to another filesystem.
   static absl::StatusOr<StateDir> open(std::string path, const btrfs::Uuid& filesystem);
 
+  // Looks only: nothing is made or set aside. An errno_status with ENOENT when there is none;
+  // FAILED_PRECONDITION as open(); DATA_LOSS when it is damaged or of another version.
+  static absl::StatusOr<Checkpoint> peek(const std::string& path, const btrfs::Uuid& filesystem);
+
   std::string table_path() const { return path_ + "/table"; }
   const std::string& path() const { return path_; }
   // As found by open(); empty when there was none, or a damaged one, which is then set aside.

@@ -45,7 +45,7 @@ struct Status {
   double read_rate = 0, scan_rate = 0;  // bytes a second, lately
   // Why it waits or is slow: "" (it does not), "paused", "io_pressure", "cpu_pressure",
   // "memory_pressure", "load", "hours", "battery", "read_rate", "write_rate", "read_budget",
-  // "write_budget", "metadata_space", "read_only", "other_instance"
+  // "write_budget", "metadata_space", "read_only", "other_instance", "turn"
   std::string hold;
   std::string hold_text;  // the same in words, with the figures
   bool slowed = false;    // it works, with rests

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Holds the engine back: while somebody or something says "wait" (the user, the daemon, the hour,
-// the battery, a day's budget, the load), and by rests between batches (rates, pressure of others).
+// the battery, a day's budget, the load), and by rests between batches and between the steps of one
+// (rates, pressure of others).
 //
 // With no limit set batches run freely, as many at once as the engine likes. With any limit there
 // is one batch at a time, each let go when the one before it is done: what a rest is to show, and
@@ -13,12 +14,15 @@
 //  2. wait while held: paused, external reasons, hours, battery, budgets, load;
 //  3. pay the debt of the token buckets (traffic.h);
 //  4. rest as others' pressure asks for, and look at it meanwhile (pressure_rest.h).
+// Between steps 2 to 4 once more, but for what the daemon finds: a batch that has begun is let
+// finish before the filesystem is left alone.
 //
 // Thread-safe. What it waits for takes effect at once when it is told (set, pause, ...), within
 // 200 ms when it is `stop`, and within about a second when it is read from the machine.
 #pragma once
 
 #include <absl/base/thread_annotations.h>
+#include <absl/functional/function_ref.h>
 #include <absl/synchronization/mutex.h>
 
 #include <array>
@@ -71,14 +75,16 @@ class Throttle final : public dedupe::Pace {
   Throttle(const ThrottleSettings& settings, const dedupe::Counters& counters, DailyUse used = {},
            ThrottleSources sources = {});
 
-  // Called without the lock when a wait begins that will be longer than a second or so, and no
-  // batch is under way: the time to let go of open files. Once a wait. Set before the first batch.
+  // Called without the lock when a wait begins that will be longer than a second or so: the time to
+  // let go of open files. Once a wait. Set before the first batch.
   void set_on_hold(std::function<void()> hook) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // `stop` must not call the throttle. A batch that is let go has one batch_done; for one that
   // returned because of `stop` it may be called or not.
   void before_batch(const std::function<bool()>& stop) override ABSL_LOCKS_EXCLUDED(mutex_);
   void batch_done() override ABSL_LOCKS_EXCLUDED(mutex_);
+  void between_steps(const std::function<bool()>& stop) override ABSL_LOCKS_EXCLUDED(mutex_);
+  std::uint64_t step_bytes() const override ABSL_LOCKS_EXCLUDED(mutex_);
 
   void set(const ThrottleSettings& settings) ABSL_LOCKS_EXCLUDED(mutex_);
   void pause() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -112,11 +118,13 @@ class Throttle final : public dedupe::Pace {
   void let_go() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void wake() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // False when `stop` said so.
-  bool wait_for_turn(const Stop& stop) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool hold_back(const Stop& stop) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool wait_for_batches(const Stop& stop) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  enum class Where { kBeforeBatch, kWithinBatch };
+  bool hold_back(Where where, const Stop& stop) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void note_work() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // True when the whole time went by.
   bool wait(Duration time, const Stop& stop) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool rest(Duration time, const Stop& stop) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool rest(absl::FunctionRef<void()> tell, const Stop& stop) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void call_on_hold() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   void account() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -124,10 +132,11 @@ class Throttle final : public dedupe::Pace {
   Traffic since_accounted() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   Machine look_at_machine() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   void refresh_machine() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Hold held(const Machine& machine) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  Hold held(const Machine& machine, Where where) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   Hold over_budget() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   Duration rate_wait() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void judge(const std::array<double, kResources.size()>& percent)
+  // True when others are over a limit.
+  bool judge(const std::array<double, kResources.size()>& percent)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const dedupe::Counters& counters_;
@@ -150,7 +159,7 @@ class Throttle final : public dedupe::Pace {
   bool choosing_ ABSL_GUARDED_BY(mutex_) = false;  // somebody is in hold_back
   int waiting_ ABSL_GUARDED_BY(mutex_) = 0;        // in before_batch
   int under_way_ ABSL_GUARDED_BY(mutex_) = 0;      // batches
-  TimePoint let_go_ ABSL_GUARDED_BY(mutex_);       // the last batch
+  TimePoint step_began_ ABSL_GUARDED_BY(mutex_);   // of the work since the last rest
   TimePoint ended_ ABSL_GUARDED_BY(mutex_);
 
   Traffic accounted_ ABSL_GUARDED_BY(mutex_);  // of the counters, in all below

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: MIT
+#include "dedupe_files.h"
+
+#include <absl/status/statusor.h>
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <cstring>
+
+#include "dedupe_files_report.h"
+#include "output.h"
+#include "skep/btrfs/descriptor.h"
+#include "skep/btrfs/kernel_named_files.h"
+#include "skep/btrfs/kernel_version.h"
+#include "skep/btrfs/status.h"
+#include "skep/dedupe/file_sharer.h"
+#include "skep/service/exit_status.h"
+#include "skep/service/sizes.h"
+
+namespace skep::cli {
+namespace {
+
+// About two million names. The list, and the names cut out of it, are kept in memory.
+constexpr std::size_t kMostListBytes = 256 << 20;
+
+std::atomic<bool> stop_asked = false;
+static_assert(std::atomic<bool>::is_always_lock_free, "set by a signal handler");
+
+void install_signal_handlers() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { stop_asked = true; };
+  // A result that is being written is written to its end; see wait_for() for what is read.
+  action.sa_flags = SA_RESTART;
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+// Until something can be read, or a signal has come.
+void wait_for(int fd) {
+  pollfd readable{fd, POLLIN, 0};
+  poll(&readable, 1, -1);
+}
+
+absl::StatusOr<std::string> read_all(int fd, const std::string& name) {
+  constexpr std::size_t kStep = 1 << 20;
+  std::string out;
+  for (std::size_t size = 0; !stop_asked;) {
+    out.resize(size + kStep);
+    wait_for(fd);
+    if (stop_asked) break;
+    const ssize_t n = read(fd, out.data() + size, kStep);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return errno_status(errno, "read", name);
+    size += static_cast<std::size_t>(n);
+    if (n == 0) {
+      out.resize(size);
+      return out;
+    }
+    if (size > kMostListBytes) {
+      return absl::InvalidArgumentError(fmt::format("{}: a list of over {}; give it in parts", name,
+                                                    service::format_size(kMostListBytes)));
+    }
+  }
+  return std::string();
+}
+
+absl::StatusOr<std::string> read_list(const std::string& from) {
+  if (from == "-") return read_all(STDIN_FILENO, "standard input");
+  const btrfs::Descriptor fd(open(from.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return errno_status(errno, "open", shell_name(from));
+  return read_all(fd.get(), shell_name(from));
+}
+
+absl::StatusOr<service::FileList> list_of(const DedupeFilesCommand& command) {
+  if (command.from.empty()) {
+    service::FileList list;
+    list.groups.push_back(command.files);
+    return list;
+  }
+  const auto text = read_list(command.from);
+  if (!text.ok()) return text.status();
+  auto list = service::parse_file_list(*text, command.format);
+  if (list.ok()) return list;
+  return absl::InvalidArgumentError(
+      fmt::format("{}: {}; --format names another format",
+                  command.from == "-" ? "standard input" : shell_name(command.from),
+                  message_of(list.status())));
+}
+
+int exit_status_of(const dedupe::FileTotals& totals) {
+  if (stop_asked) return service::kExitStopped;
+  if (totals.failed_files == 0) return service::kExitDone;
+  const bool unsupported =
+      totals.unsupported_files == totals.failed_files && totals.shared_files == 0;
+  return unsupported ? service::kExitUnsupported : service::kExitFailed;
+}
+
+FilesReport::Form form_of(const DedupeFilesCommand& command) {
+  if (command.json) return FilesReport::Form::kJson;
+  return command.quiet ? FilesReport::Form::kNothing : FilesReport::Form::kText;
+}
+
+}  // namespace
+
+int dedupe_files(const DedupeFilesCommand& command) {
+  if (command.files.empty() == command.from.empty()) {
+    return fail(service::kExitUsage,
+                command.from.empty() ? "FILE or --from is required; see 'skep dedupe-files --help'"
+                                     : "files are named, or listed with --from, not both");
+  }
+  const auto kernel = btrfs::judge_running_kernel();
+  if (kernel.kind == btrfs::KernelVerdict::Kind::kRefuse) {
+    return fail(service::kExitUnsupported, kernel.reason);
+  }
+  install_signal_handlers();
+  const auto list = list_of(command);
+  if (!list.ok()) return fail(service::kExitUsage, message_of(list.status()));
+  btrfs::KernelNamedFiles files;
+  FilesReport report(form_of(command), command.dry_run);
+  dedupe::FileSharer sharer(files, {command.dry_run, command.blocks, command.min_run_bytes},
+                            stop_asked, report);
+  for (const auto& group : list->groups) {
+    if (!stop_asked) sharer.share(group, list->claims_equal);
+  }
+  sharer.finish();
+  return report.finish(sharer.totals(), exit_status_of(sharer.totals()));
+}
+
+}  // namespace skep::cli
