@@ -40,7 +40,7 @@ class StopAndResume(harness.FilesystemTest):
     def setUp(self):
         self.fs = harness.LoopFilesystem(self.size, self.mkfs_options, self.mount_options)
         self.addCleanup(self.fs.destroy)
-        self.fs.create(copy_of=self.template)
+        self.fs.create(copy_of=self.template.image)
 
     def stopped_run(self, number, delay=0.1):
         """Starts a run, signals it once its table is there and it takes signals, and returns the

@@ -41,7 +41,7 @@ class State(StateTest):
         """It is mounted under a UUID that was made up, and is another one the next time."""
         copy = harness.LoopFilesystem(self.size)
         self.addCleanup(copy.destroy)
-        copy.create(copy_of=self.fs)
+        copy.create(copy_of=self.fs.image)
         [device] = pathlib.Path("/sys/fs/btrfs").glob(f"*/devices/{os.path.basename(copy.loop)}")
         temporary = device.parent.parent / "temp_fsid"
         self.assertEqual(temporary.read_text(encoding="ascii").strip(), "1")
