@@ -2,8 +2,17 @@
 #include "skep/btrfs/filesystem.h"
 
 #include <limits>
+#include <utility>
 
 namespace skep::btrfs {
+
+absl::StatusOr<std::optional<Extent>> Filesystem::extent_at(std::uint64_t address) {
+  constexpr std::size_t kOneExtentBuffer = 4096;
+  auto page = extents(address, address, kOneExtentBuffer);
+  if (!page.ok()) return page.status();
+  if (page->extents.empty()) return std::nullopt;
+  return std::move(page->extents.front());
+}
 
 absl::StatusOr<ExtentPage> Filesystem::extents_since(std::uint64_t first,
                                                      std::uint64_t /*generation*/,

@@ -31,9 +31,6 @@
 namespace skep::btrfs {
 namespace {
 
-constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
-constexpr std::size_t kPointLookupBytes = 4096;
-constexpr std::size_t kWalkBytes = 256 << 10;
 // So long what users delete may take its space with it. To open a file again takes 7 us.
 constexpr auto kMostAge = std::chrono::seconds(2);
 
@@ -177,7 +174,7 @@ absl::StatusOr<ExtentPage> KernelFilesystem::extents(std::uint64_t first, std::u
 absl::StatusOr<ExtentPage> KernelFilesystem::extents_since(std::uint64_t first,
                                                            std::uint64_t generation,
                                                            std::size_t buffer_bytes) {
-  return extents_page({first, kMax}, generation, buffer_bytes);
+  return extents_page({first, kLastOffset}, generation, buffer_bytes);
 }
 
 absl::StatusOr<ExtentPage> KernelFilesystem::extents_page(Range range, std::uint64_t generation,
@@ -186,7 +183,7 @@ absl::StatusOr<ExtentPage> KernelFilesystem::extents_page(Range range, std::uint
   TreeSearch search(root_.get(), buffer_bytes, info_.node_size, generation);
   ExtentPage page;
   auto step = search.step(BTRFS_EXTENT_TREE_OBJECTID, {first, BTRFS_EXTENT_ITEM_KEY, 0},
-                          {last, BTRFS_EXTENT_ITEM_KEY, kMax}, [&](const Item& item) {
+                          {last, BTRFS_EXTENT_ITEM_KEY, kLastOffset}, [&](const Item& item) {
                             if (auto extent = parse_extent_item(item)) {
                               page.extents.push_back(*std::move(extent));
                             }
@@ -213,7 +210,7 @@ absl::Status KernelFilesystem::csums(std::uint64_t first, std::uint64_t end, Csu
 
 absl::Status KernelFilesystem::csums_since(std::uint64_t first, std::uint64_t generation,
                                            NewCsumVisitor visit) {
-  return walk_csums({first, kMax}, generation, visit);
+  return walk_csums({first, kLastOffset}, generation, visit);
 }
 
 absl::Status KernelFilesystem::walk_csums(Range range, std::uint64_t generation,
@@ -223,7 +220,7 @@ absl::Status KernelFilesystem::walk_csums(Range range, std::uint64_t generation,
   // The kernel touches each page of the buffer, at each call. Checksums of a short range need few;
   // where they come in many small items, there is a further call.
   const std::uint64_t wanted = ((last - first) / block + 1) * (size + 8);
-  const std::size_t buffer = std::clamp<std::uint64_t>(wanted, kPointLookupBytes, kWalkBytes);
+  const std::size_t buffer = std::clamp<std::uint64_t>(wanted, kLookUpBytes, kWalkBytes);
   TreeSearch search(root_.get(), buffer, info_.node_size, generation);
   // An item begins anywhere and covers what fits a leaf: one that begins before `first` may reach
   // into the range. No item covers more than a leaf's worth of checksums.
@@ -246,7 +243,7 @@ absl::Status KernelFilesystem::walk_csums(Range range, std::uint64_t generation,
 
 absl::StatusOr<FileMap> KernelFilesystem::file_map(FileKey file, std::uint64_t first,
                                                    std::uint64_t end) {
-  TreeSearch search(root_.get(), kPointLookupBytes, info_.node_size);
+  TreeSearch search(root_.get(), kLookUpBytes, info_.node_size);
   FileMap map;
   bool found = false;
   auto visit = [&](const Item& item) {
@@ -286,8 +283,7 @@ absl::Status KernelFilesystem::file_extents(std::uint64_t root, ItemPlace first,
                                             FileExtentVisitor visit) {
   constexpr std::size_t kNeighbourhoodBytes = 32 << 10;  // two leaves
   const bool one_file = first.inode == last.inode;
-  TreeSearch search(root_.get(), one_file ? kPointLookupBytes : kNeighbourhoodBytes,
-                    info_.node_size);
+  TreeSearch search(root_.get(), one_file ? kLookUpBytes : kNeighbourhoodBytes, info_.node_size);
   return search.for_each(root, {first.inode, BTRFS_EXTENT_DATA_KEY, first.file_offset},
                          {last.inode, BTRFS_EXTENT_DATA_KEY, last.file_offset},
                          [&](const Item& item) {
@@ -345,7 +341,7 @@ absl::StatusOr<std::vector<Subvolume>> KernelFilesystem::subvolumes() {
   std::vector<Subvolume> out;
   auto status =
       search.for_each(BTRFS_ROOT_TREE_OBJECTID, {kTopLevelRoot, BTRFS_ROOT_ITEM_KEY, 0},
-                      {kLastFreeObjectid, BTRFS_ROOT_ITEM_KEY, kMax}, [&](const Item& item) {
+                      {kLastFreeObjectid, BTRFS_ROOT_ITEM_KEY, kLastOffset}, [&](const Item& item) {
                         if (auto subvolume = parse_root_item(item)) {
                           out.push_back(*std::move(subvolume));
                         } else if (out.empty() || out.back().root != item.key.objectid) {

@@ -21,9 +21,6 @@
 namespace skep::btrfs {
 namespace {
 
-constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
-constexpr std::size_t kWalkBytes = 256 << 10;
-constexpr std::size_t kLookupBytes = 4096;
 // The kernel bounds paths, not how deep folders lie; this ends a walk up in damaged metadata.
 constexpr int kMostFolders = 10000;
 // Each spares a look-up of 15 us for each folder on the way: with 100 bytes each, a few MiB.
@@ -82,10 +79,10 @@ absl::Status OpenSubvolume::sync() {
 }
 
 absl::StatusOr<std::uint64_t> OpenSubvolume::generation() {
-  TreeSearch search(folder_.get(), kLookupBytes, node_size_);
+  TreeSearch search(folder_.get(), kLookUpBytes, node_size_);
   std::optional<std::uint64_t> found;
   auto status = search.for_each(BTRFS_ROOT_TREE_OBJECTID, {root_, BTRFS_ROOT_ITEM_KEY, 0},
-                                {root_, BTRFS_ROOT_ITEM_KEY, kMax}, [&](const Item& item) {
+                                {root_, BTRFS_ROOT_ITEM_KEY, kLastOffset}, [&](const Item& item) {
                                   const auto generation = parse_root_generation(item);
                                   if (generation) found = std::max(found.value_or(0), *generation);
                                   return true;
@@ -100,19 +97,19 @@ absl::Status OpenSubvolume::changes(std::uint64_t since, ChangeVisitor visit) {
   absl::Status failed;
   std::uint64_t inode = 0;
   absl::StatusOr<std::optional<std::string>> path = std::nullopt;
-  auto status =
-      search.for_each(root_, {kFirstFreeObjectid, BTRFS_EXTENT_DATA_KEY, 0},
-                      {kLastFreeObjectid, BTRFS_EXTENT_DATA_KEY, kMax}, [&](const Item& item) {
-                        const auto extent = parse_file_extent(item);
-                        if (!extent || extent->generation < since) return true;
-                        if (inode != item.key.objectid) {
-                          inode = item.key.objectid;
-                          path = path_of(inode);
-                        }
-                        if (!path.ok()) failed = path.status();
-                        if (!path.ok() || !*path) return path.ok();
-                        return visit(inode, **path, *extent);
-                      });
+  auto status = search.for_each(root_, {kFirstFreeObjectid, BTRFS_EXTENT_DATA_KEY, 0},
+                                {kLastFreeObjectid, BTRFS_EXTENT_DATA_KEY, kLastOffset},
+                                [&](const Item& item) {
+                                  const auto extent = parse_file_extent(item);
+                                  if (!extent || extent->generation < since) return true;
+                                  if (inode != item.key.objectid) {
+                                    inode = item.key.objectid;
+                                    path = path_of(inode);
+                                  }
+                                  if (!path.ok()) failed = path.status();
+                                  if (!path.ok() || !*path) return path.ok();
+                                  return visit(inode, **path, *extent);
+                                });
   return failed.ok() ? status : failed;
 }
 

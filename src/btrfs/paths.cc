@@ -14,7 +14,7 @@ namespace skep::btrfs {
 namespace {
 
 // Paths of programs end at 4096 bytes, which are at most so many folders.
-constexpr int kMostFolders = 2048;
+constexpr int kDeepestFolder = 2048;
 
 std::string joined(const std::string& folder, const std::string& name) {
   return folder.empty() ? name : folder + '/' + name;
@@ -58,7 +58,7 @@ absl::StatusOr<std::string> Paths::of_subvolume(std::uint64_t root, int depth) {
 
 absl::StatusOr<std::string> Paths::of_folder(FileKey folder, int depth) {
   if (const auto known = folders_.find(folder); known != folders_.end()) return known->second;
-  if (depth > kMostFolders) return nameless(folder);
+  if (depth > kDeepestFolder) return nameless(folder);
   absl::StatusOr<std::string> path;
   if (folder.inode == kFirstFreeObjectid) {
     path = of_subvolume(folder.root, depth);

@@ -11,7 +11,7 @@
 namespace skep::cli {
 namespace {
 
-constexpr char kHead[] =
+constexpr char kBashHead[] =
     R"(# bash completion for skep(1); made by `skep completion bash` from its table of options.
 
 # What can follow a command, and what an option takes.
@@ -135,7 +135,7 @@ std::string cases(const CommandTree& tree, const std::vector<std::string>& paths
 }  // namespace
 
 std::string bash_completion(const CommandTree& tree) {
-  return kHead + cases(tree, {tree.name}) + kTail;
+  return kBashHead + cases(tree, {tree.name}) + kTail;
 }
 
 }  // namespace skep::cli

@@ -11,7 +11,7 @@
 namespace skep::cli {
 namespace {
 
-constexpr char kHead[] =
+constexpr char kFishHead[] =
     R"(# fish completion for skep(1); made by `skep completion fish` from its table of options.
 
 function __skep_at --description 'Whether the command line is at one of these commands of skep'
@@ -92,7 +92,7 @@ std::string fish_completion(const CommandTree& tree) {
   std::string lines;
   std::vector<std::string> known;
   add_lines(tree, {""}, lines, known);
-  return kHead + fmt::format("set -g __skep_commands {}\n", absl::StrJoin(known, " ")) + lines;
+  return kFishHead + fmt::format("set -g __skep_commands {}\n", absl::StrJoin(known, " ")) + lines;
 }
 
 }  // namespace skep::cli

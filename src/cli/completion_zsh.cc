@@ -10,7 +10,7 @@
 namespace skep::cli {
 namespace {
 
-constexpr char kHead[] = R"(#compdef skep
+constexpr char kZshHead[] = R"(#compdef skep
 # zsh completion for skep(1); made by `skep completion zsh` from its table of options.
 
 # Offers the words, or kinds of words.
@@ -107,7 +107,7 @@ std::string functions(const CommandTree& tree, const std::string& path) {
 }  // namespace
 
 std::string zsh_completion(const CommandTree& tree) {
-  return kHead + functions(tree, tree.name) + "\n_skep \"$@\"\n";
+  return kZshHead + functions(tree, tree.name) + "\n_skep \"$@\"\n";
 }
 
 }  // namespace skep::cli

@@ -9,7 +9,6 @@
 
 #include <atomic>
 #include <cerrno>
-#include <csignal>
 #include <cstdint>
 #include <cstring>
 
@@ -22,6 +21,7 @@
 #include "skep/dedupe/file_sharer.h"
 #include "skep/service/exit_status.h"
 #include "skep/service/sizes.h"
+#include "stop_signals.h"
 
 namespace skep::cli {
 namespace {
@@ -29,25 +29,14 @@ namespace {
 // About two million names. The list, and the names cut out of it, are kept in memory.
 constexpr std::size_t kMostListBytes = 256 << 20;
 
-std::atomic<bool> stop_asked = false;
-static_assert(std::atomic<bool>::is_always_lock_free, "set by a signal handler");
-
-void install_signal_handlers() {
-  struct sigaction action {};
-  action.sa_handler = [](int) { stop_asked = true; };
-  // A result that is being written is written to its end; see wait_for() for what is read.
-  action.sa_flags = SA_RESTART;
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
-}
-
 // Until something can be read, or a signal has come.
 void wait_for(int fd) {
   pollfd readable{fd, POLLIN, 0};
   poll(&readable, 1, -1);
 }
 
-absl::StatusOr<std::string> read_all(int fd, const std::string& name) {
+absl::StatusOr<std::string> read_all(int fd, const std::string& name,
+                                     const std::atomic<bool>& stop_asked) {
   constexpr std::size_t kStep = 1 << 20;
   std::string out;
   for (std::size_t size = 0; !stop_asked;) {
@@ -70,20 +59,22 @@ absl::StatusOr<std::string> read_all(int fd, const std::string& name) {
   return std::string();
 }
 
-absl::StatusOr<std::string> read_list(const std::string& from) {
-  if (from == "-") return read_all(STDIN_FILENO, "standard input");
+absl::StatusOr<std::string> read_list(const std::string& from,
+                                      const std::atomic<bool>& stop_asked) {
+  if (from == "-") return read_all(STDIN_FILENO, "standard input", stop_asked);
   const btrfs::Descriptor fd(open(from.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd) return errno_status(errno, "open", shell_name(from));
-  return read_all(fd.get(), shell_name(from));
+  return read_all(fd.get(), shell_name(from), stop_asked);
 }
 
-absl::StatusOr<service::FileList> list_of(const DedupeFilesCommand& command) {
+absl::StatusOr<service::FileList> list_of(const DedupeFilesCommand& command,
+                                          const std::atomic<bool>& stop_asked) {
   if (command.from.empty()) {
     service::FileList list;
     list.groups.push_back(command.files);
     return list;
   }
-  const auto text = read_list(command.from);
+  const auto text = read_list(command.from, stop_asked);
   if (!text.ok()) return text.status();
   auto list = service::parse_file_list(*text, command.format);
   if (list.ok()) return list;
@@ -94,7 +85,6 @@ absl::StatusOr<service::FileList> list_of(const DedupeFilesCommand& command) {
 }
 
 int exit_status_of(const dedupe::FileTotals& totals) {
-  if (stop_asked) return service::kExitStopped;
   if (totals.failed_files == 0) return service::kExitDone;
   const bool unsupported =
       totals.unsupported_files == totals.failed_files && totals.shared_files == 0;
@@ -118,8 +108,9 @@ int dedupe_files(const DedupeFilesCommand& command) {
   if (kernel.kind == btrfs::KernelVerdict::Kind::kRefuse) {
     return fail(service::kExitUnsupported, kernel.reason);
   }
-  install_signal_handlers();
-  const auto list = list_of(command);
+  // A result that is being written is written to its end; see wait_for() for what is read.
+  const std::atomic<bool>& stop_asked = stop_on_signals(InterruptedCalls::kGoOn);
+  const auto list = list_of(command, stop_asked);
   if (!list.ok()) return fail(service::kExitUsage, message_of(list.status()));
   btrfs::KernelNamedFiles files;
   FilesReport report(form_of(command), command.dry_run);
@@ -129,7 +120,8 @@ int dedupe_files(const DedupeFilesCommand& command) {
     if (!stop_asked) sharer.share(group, list->claims_equal);
   }
   sharer.finish();
-  return report.finish(sharer.totals(), exit_status_of(sharer.totals()));
+  return report.finish(sharer.totals(),
+                       stop_asked ? service::kExitStopped : exit_status_of(sharer.totals()));
 }
 
 }  // namespace skep::cli

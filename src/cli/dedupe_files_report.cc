@@ -6,9 +6,10 @@
 #include <nlohmann/json.hpp>
 
 #include "output.h"
+#include "skep/btrfs/utf8.h"
 #include "skep/service/exit_status.h"
+#include "skep/service/json_text.h"
 #include "skep/service/sizes.h"
-#include "skep/service/utf8.h"
 #include "text.h"
 
 namespace skep::cli {
@@ -40,14 +41,10 @@ const char* name_of(FileFate fate) {
 
 bool is_plain(char c) { return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f; }
 
-std::string dump(const ordered_json& json, int indent = -1) {
-  return json.dump(indent, ' ', false, ordered_json::error_handler_t::replace);
-}
-
 // JSON has only UTF-8: a name that is none is told byte by byte, too.
 void put_name(ordered_json& out, const std::string& name) {
   out["path"] = name;
-  if (service::is_utf8(name)) return;
+  if (btrfs::is_utf8(name)) return;
   std::string hex;
   for (const char c : name) hex += fmt::format("{:02x}", static_cast<unsigned char>(c));
   out["path_hex"] = hex;
@@ -152,18 +149,18 @@ std::string totals_json(const dedupe::FileTotals& totals,
   out["result"] = exit_status == service::kExitDone      ? "done"
                   : exit_status == service::kExitStopped ? "stopped"
                                                          : "failed";
-  return dump(out, 2).substr(1) + "\n";
+  return service::json_document(out).substr(1);
 }
 
 }  // namespace
 
 std::string shell_name(std::string_view name) {
-  bool plain = service::is_utf8(name);
+  bool plain = btrfs::is_utf8(name);
   for (const char c : name) plain = plain && is_plain(c);
   if (plain) return std::string(name);
   std::string out = "$'";
   while (!name.empty()) {
-    const std::size_t length = service::utf8_length(name);
+    const std::size_t length = btrfs::utf8_length(name);
     const char c = name[0];
     if (c == '\n') {
       out += "\\n";
@@ -192,7 +189,7 @@ void FilesReport::write(std::string_view text) {
 void FilesReport::group(const GroupResult& result) {
   if (form_ == Form::kText) write(group_text(result, dry_run_));
   if (form_ == Form::kJson) {
-    write(fmt::format("{}\n    {}", any_group_ ? "," : "", dump(group_json(result))));
+    write(fmt::format("{}\n    {}", any_group_ ? "," : "", service::json_line(group_json(result))));
   }
   any_group_ = true;
   for (const FileResult& file : result.files) {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "bars.h"
+#include "skep/service/json_text.h"
 #include "skep/service/sizes.h"
 #include "text.h"
 
@@ -25,10 +26,6 @@ using service::Tuning;
 constexpr int kBarCells = 24;
 // Of subvolumes and of folders; the JSON has all.
 constexpr std::size_t kPlacesShown = 10;
-
-double ratio(std::uint64_t part, std::uint64_t whole) {
-  return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
-}
 
 // "64K", "4M": as options and the configuration take it.
 std::string size_option(std::uint64_t bytes) {
@@ -51,9 +48,9 @@ std::string how_much(std::uint64_t one_in) {
 }
 
 // An estimate, line by line.
-class Text {
+class EstimateText {
  public:
-  Text(const std::string& mount, const Estimate& estimate, bool terminal)
+  EstimateText(const std::string& mount, const Estimate& estimate, bool terminal)
       : mount_(mount), e_(estimate), g_(estimate.gains), terminal_(terminal) {}
 
   std::string take() {
@@ -74,16 +71,17 @@ class Text {
   std::string bar(std::uint64_t bytes) const {
     if (!terminal_) return "";
     // Characters, not bytes: padded by hand.
-    const double share = ratio(bytes, g_.freed_bytes);
+    const double share = share_of(bytes, g_.freed_bytes);
     const std::string filled = solid_bar(share, kBarCells);
     const auto width = static_cast<std::size_t>(
         std::count_if(filled.begin(), filled.end(), [](char c) { return (c & 0xc0) != 0x80; }));
     return filled + std::string(kBarCells - std::min<std::size_t>(kBarCells, width), ' ') + "  ";
   }
   void head() {
-    out_ += fmt::format("{}: {} would be freed, {:.1f} % of {}{}\n", mount_,
-                        format_size(g_.freed_bytes), 100 * ratio(g_.freed_bytes, e_.survey.bytes),
-                        format_size(e_.survey.bytes), how_well(e_.one_in, g_.margin_bytes));
+    out_ +=
+        fmt::format("{}: {} would be freed, {:.1f} % of {}{}\n", mount_,
+                    format_size(g_.freed_bytes), 100 * share_of(g_.freed_bytes, e_.survey.bytes),
+                    format_size(e_.survey.bytes), how_well(e_.one_in, g_.margin_bytes));
     line("looked at", e_.looked_bytes,
          fmt::format("in {}{}; {}, no data read, nothing changed",
                      plural(e_.looked_extents, "extent"), how_much(e_.one_in),
@@ -156,10 +154,6 @@ ordered_json places_json(const std::vector<dedupe::PlaceGain>& places) {
   return out;
 }
 
-std::string dump(const ordered_json& json) {
-  return json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
-}
-
 std::uint64_t most_freed(const Tuning& tuning) {
   std::uint64_t out = 0;
   for (const TriedTable& table : tuning.tables) out = std::max(out, table.freed_bytes);
@@ -169,7 +163,7 @@ std::uint64_t most_freed(const Tuning& tuning) {
 }  // namespace
 
 std::string estimate_text(const std::string& mount, const Estimate& estimate, bool terminal) {
-  return Text(mount, estimate, terminal).take();
+  return EstimateText(mount, estimate, terminal).take();
 }
 
 std::string estimate_json(const std::string& mount, const Estimate& estimate) {
@@ -204,7 +198,7 @@ std::string estimate_json(const std::string& mount, const Estimate& estimate) {
                   {"sampling_level", estimate.table.level},
                   {"cells", estimate.table.cells},
                   {"full_size_bytes", estimate.full_table_bytes}};
-  return dump(out);
+  return service::json_document(out);
 }
 
 std::string tune_text(const std::string& mount, const Tuning& tuning, bool terminal) {
@@ -215,7 +209,7 @@ std::string tune_text(const std::string& mount, const Tuning& tuning, bool termi
                                 format_duration(tuning.seconds));
   out += fmt::format("  {:>6}  {:>10}  {:>9}  {:>7}\n", "table", "one block", "freed", "of most");
   for (const TriedTable& table : tuning.tables) {
-    const double share = ratio(table.freed_bytes, most);
+    const double share = share_of(table.freed_bytes, most);
     const bool here = &table == &chosen;
     std::string line = fmt::format("  {:>6}  {:>10}  {:>9}  {:>5.1f} %", size_option(table.bytes),
                                    fmt::format("in {}", grouped(1ULL << table.usage.level)),
@@ -259,7 +253,7 @@ std::string tune_json(const std::string& mount, const Tuning& tuning) {
   out["bytes_per_tib"] = tuning.bytes_per_tib();
   out["configuration"] =
       fmt::format("[table]\nsize = \"{}\"\n", size_option(tuning.recommendation().bytes));
-  return dump(out);
+  return service::json_document(out);
 }
 
 }  // namespace skep::cli

@@ -8,6 +8,7 @@
 
 #include "output.h"
 #include "skep/service/exit_status.h"
+#include "skep/service/json_text.h"
 #include "skep/service/sizes.h"
 #include "text.h"
 #include "verdict_text.h"
@@ -56,9 +57,9 @@ std::string exact(std::uint64_t bytes) {
   return fmt::format("{}", bytes);
 }
 
-class Text {
+class StoryText {
  public:
-  explicit Text(const FileStory& story) : story_(story) {}
+  explicit StoryText(const FileStory& story) : story_(story) {}
 
   std::string text(const std::string& path) {
     out_ = printable(path) + "\n";
@@ -195,7 +196,7 @@ std::string json(const FileStory& story, const std::string& path) {
   out["no_table"] = story.no_table;
   auto& extents = out["extents"] = ordered_json::array();
   for (const FileExtent& item : story.items) extents.push_back(item_json(story, item));
-  return out.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  return service::json_document(out);
 }
 
 }  // namespace
@@ -205,9 +206,9 @@ int explain_file(const ExplainCommand& command) {
   if (story.refusal.exit_status != 0) {
     return fail(story.refusal.exit_status, printable(story.refusal.message));
   }
-  return print(
-      command.json ? json(story, command.options.path) : Text(story).text(command.options.path),
-      service::kExitDone);
+  return print(command.json ? json(story, command.options.path)
+                            : StoryText(story).text(command.options.path),
+               service::kExitDone);
 }
 
 }  // namespace skep::cli

@@ -7,6 +7,9 @@
 #include <string_view>
 #include <utility>
 
+#include "skep/btrfs/utf8.h"
+#include "skep/service/json_text.h"
+
 namespace skep::cli {
 namespace {
 
@@ -33,19 +36,6 @@ std::string hexadecimal(std::string_view bytes) {
   return out;
 }
 
-std::string dump(const ordered_json& value) {
-  return value.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-}
-
-bool is_utf8(const std::string& text) {
-  try {
-    (void)ordered_json(text).dump();
-    return true;
-  } catch (const ordered_json::type_error&) {
-    return false;
-  }
-}
-
 }  // namespace
 
 std::string change_text(std::uint64_t inode, const std::string& path, const FileExtent& extent) {
@@ -58,7 +48,7 @@ std::string change_json(std::uint64_t inode, const std::string& path, const File
   ordered_json out;
   out["inode"] = inode;
   out["path"] = path;
-  if (!is_utf8(path)) out["path_hex"] = hexadecimal(path);
+  if (!btrfs::is_utf8(path)) out["path_hex"] = hexadecimal(path);
   out["file_offset"] = extent.file_offset;
   out["length"] = extent.length;
   out["disk_start"] = extent.extent_address;
@@ -67,7 +57,7 @@ std::string change_json(std::uint64_t inode, const std::string& path, const File
   out["compressed"] = extent.compression != 0;
   out["inline"] = extent.type == FileExtentType::kInline;
   out["preallocated"] = extent.type == FileExtentType::kPrealloc;
-  return dump(out);
+  return service::json_line(out);
 }
 
 }  // namespace skep::cli

@@ -15,7 +15,7 @@
 namespace skep::cli {
 namespace {
 
-int write(const ReportCommand& command, const service::Report& report) {
+int write_to_file(const ReportCommand& command, const service::Report& report) {
   const auto status =
       service::write_page(command.output, report_page(report), kPageMark, command.force);
   if (status.ok()) return service::kExitDone;
@@ -39,7 +39,7 @@ int report(const ReportCommand& command) {
   }
   if (command.json) return print(report_json(found), service::kExitDone);
   if (command.output.empty()) return print(report_page(found), service::kExitDone);
-  return write(command, found);
+  return write_to_file(command, found);
 }
 
 }  // namespace skep::cli

@@ -3,6 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "skep/service/json_text.h"
 #include "status_text.h"
 
 namespace skep::cli {
@@ -81,7 +82,7 @@ std::string report_json(const Report& report) {
   out["left"] = left_json(now.left);
   out["table"] = table_json(report);
   out["instance"] = report.instance ? instance_json(*report.instance) : ordered_json();
-  return out.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  return service::json_document(out);
 }
 
 }  // namespace skep::cli

@@ -30,10 +30,6 @@ std::string percent(std::uint64_t part, std::uint64_t whole) {
   return fmt::format("{:.{}f} %", value, value < 9.95 ? 1 : 0);
 }
 
-double ratio(std::uint64_t part, std::uint64_t whole) {
-  return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
-}
-
 std::string title_of(const Report& report) {
   return report.mount.empty() ? btrfs::to_string(report.filesystem) : report.mount;
 }
@@ -244,7 +240,7 @@ std::string left(const service::History& history) {
         "<tr><th scope=\"row\">{}</th><td><code>{}</code></td><td class=\"number\">{}</td>"
         "<td class=\"number\">{}</td><td class=\"wide\">{}</td></tr>\n",
         html(explain(verdict)), name_of(verdict), grouped(tally.extents), format_size(tally.bytes),
-        meter(ratio(tally.bytes, most), 240));
+        meter(share_of(tally.bytes, most), 240));
   }
   return out + "</tbody></table></div>\n</section>\n";
 }
@@ -294,7 +290,7 @@ std::string table(const Report& report) {
     list.add("Made", age(report.table->created_seconds));
     list.add("Written", age(report.table->written_seconds));
   }
-  return out + meter(ratio(facts->cells, facts->capacity), 400) + list.table() + "</section>\n";
+  return out + meter(share_of(facts->cells, facts->capacity), 400) + list.table() + "</section>\n";
 }
 
 std::string throttle(const Report& report) {

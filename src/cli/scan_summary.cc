@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "skep/service/json_text.h"
 #include "skep/service/sizes.h"
 #include "summary_head.h"
 #include "text.h"
@@ -67,7 +68,7 @@ std::string scan_json(const std::string& mount, const Summary& summary, const Co
   out["table"] = {{"cells", summary.table.cells},
                   {"capacity", summary.table.capacity},
                   {"sampling_level", summary.table.level}};
-  return out.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return service::json_document(out);
 }
 
 }  // namespace skep::cli

@@ -5,19 +5,16 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <csignal>
 #include <ctime>
 
 #include "output.h"
 #include "skep/service/exit_status.h"
 #include "skep/service/instances.h"
 #include "status_text.h"
+#include "stop_signals.h"
 
 namespace skep::cli {
 namespace {
-
-std::atomic<bool> stop_asked = false;
-static_assert(std::atomic<bool>::is_always_lock_free, "set by a signal handler");
 
 constexpr char kNone[] = "no skep is running";
 
@@ -59,10 +56,7 @@ std::string screen(const StatusCommand& command, const service::Instances& insta
 }
 
 int watch(const StatusCommand& command) {
-  struct sigaction action {};
-  action.sa_handler = [](int) { stop_asked = true; };  // no SA_RESTART: it ends the sleep
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+  const std::atomic<bool>& stop_asked = stop_on_signals();
   const bool terminal = isatty(STDOUT_FILENO) == 1 && !command.json;
   if (terminal) fmt::print("\033[2J");
   while (!stop_asked) {

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "skep/service/json_text.h"
 #include "skep/service/sizes.h"
 #include "text.h"
 
@@ -22,7 +23,7 @@ using service::Instance;
 using service::Status;
 using service::StatusTotals;
 
-constexpr int kBarCells = 30;
+constexpr int kProgressCells = 30;
 
 using Words = std::pair<std::string_view, std::string_view>;
 
@@ -59,14 +60,12 @@ std::string in_words(const Words (&words)[kCount], const std::string& name) {
   return printable(name);
 }
 
-double ratio(double part, double whole) { return whole > 0 ? part / whole : 0; }
-
 // Never 100 % before all is done.
 double percent(double progress) { return std::floor(std::clamp(progress, 0.0, 1.0) * 1000) / 10; }
 
 std::string bar(double progress) {
-  const auto full = static_cast<int>(std::clamp(progress, 0.0, 1.0) * kBarCells);
-  return fmt::format("[{:#<{}}{:.<{}}] ", "", full, "", kBarCells - full);
+  const auto full = static_cast<int>(std::clamp(progress, 0.0, 1.0) * kProgressCells);
+  return fmt::format("[{:#<{}}{:.<{}}] ", "", full, "", kProgressCells - full);
 }
 
 std::string rate(double bytes_per_second) {
@@ -74,9 +73,9 @@ std::string rate(double bytes_per_second) {
 }
 
 // One instance, line by line.
-class Text {
+class StatusText {
  public:
-  explicit Text(const Instance& instance) : instance_(instance), s_(instance.status) {
+  explicit StatusText(const Instance& instance) : instance_(instance), s_(instance.status) {
     out_ = s_.filesystem;
     if (!s_.mount.empty()) out_ += "  " + printable(s_.mount);
     out_ += '\n';
@@ -116,8 +115,7 @@ class Text {
     line("table",
          fmt::format("{}; {} of {} cells in use, {:.1f} %; level {}", format_size(s_.table_bytes),
                      grouped(s_.table_cells), grouped(s_.table_capacity),
-                     100 * ratio(static_cast<double>(s_.table_cells),
-                                 static_cast<double>(s_.table_capacity)),
+                     100 * share_of(s_.table_cells, s_.table_capacity),
                      s_.table_level));
   }
 
@@ -158,7 +156,7 @@ class Text {
 };
 
 std::string full_text(const Instance& instance, bool bars) {
-  Text text(instance);
+  StatusText text(instance);
   text.add_state(bars);
   text.add_rates();
   text.add_totals();
@@ -170,7 +168,7 @@ std::string full_text(const Instance& instance, bool bars) {
 }
 
 std::string short_text(const Instance& instance, bool bars) {
-  Text text(instance);
+  StatusText text(instance);
   text.add_state(bars);
   text.add_freed();
   text.add_error();
@@ -209,7 +207,7 @@ std::string instances_json(const service::Instances& instances, bool one_line) {
   ordered_json out = ordered_json::array();
   for (const auto& instance : instances.found) out.push_back(instance_json(instance));
   if (instances.one) out = ordered_json(out.at(0));
-  return out.dump(one_line ? -1 : 2) + "\n";
+  return one_line ? service::json_line(out) + "\n" : service::json_document(out);
 }
 
 }  // namespace skep::cli

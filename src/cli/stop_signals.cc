@@ -11,10 +11,10 @@ static_assert(std::atomic<bool>::is_always_lock_free, "set by a signal handler")
 
 }  // namespace
 
-const std::atomic<bool>& stop_on_signals() {
+const std::atomic<bool>& stop_on_signals(InterruptedCalls calls) {
   struct sigaction action {};
   action.sa_handler = [](int) { stop_asked = true; };
-  // No SA_RESTART: waits in the kernel end early where they can.
+  if (calls == InterruptedCalls::kGoOn) action.sa_flags = SA_RESTART;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
   return stop_asked;

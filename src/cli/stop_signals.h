@@ -7,7 +7,10 @@
 
 namespace skep::cli {
 
-// From the first call on, the two signals set this, and end waits in the kernel early.
-const std::atomic<bool>& stop_on_signals();
+// Whether calls of the kernel that a signal meets are ended early, or gone on with.
+enum class InterruptedCalls { kEnd, kGoOn };
+
+// From the first call on, the two signals set this.
+const std::atomic<bool>& stop_on_signals(InterruptedCalls calls = InterruptedCalls::kEnd);
 
 }  // namespace skep::cli

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 
+#include "skep/service/json_text.h"
 #include "skep/service/sizes.h"
 #include "summary_head.h"
 #include "text.h"
@@ -111,7 +112,7 @@ std::string summary_json(const std::string& mount, const service::Summary& summa
   auto& others = out["counters"] = nlohmann::ordered_json::object();
   counters.for_each(
       [&](std::string_view name, std::uint64_t value) { others[std::string(name)] = value; });
-  return out.dump(2) + "\n";
+  return service::json_document(out);
 }
 
 }  // namespace skep::cli

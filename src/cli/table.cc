@@ -10,6 +10,7 @@
 #include "skep/btrfs/status.h"
 #include "skep/index/table_file.h"
 #include "skep/service/exit_status.h"
+#include "skep/service/json_text.h"
 #include "skep/service/sizes.h"
 #include "skep/service/table_location.h"
 #include "text.h"
@@ -114,7 +115,7 @@ std::string show_json(const std::string& path, const index::TableInfo& info) {
   out["bucket_cells"] = {
       {"least", info.least_fill}, {"median", info.median_fill}, {"most", info.most_fill}};
   out["former_sizes"] = info.former_sizes;
-  return out.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  return service::json_document(out);
 }
 
 int show(const TableCommand& command, const TableLocation& location) {
@@ -149,7 +150,7 @@ std::string check_json(const std::string& path, const index::TableCheck& check) 
                           {"out_of_reach", check.unreachable},
                           {"not_sampled", check.unsampled},
                           {"without_address", check.no_address}};
-  return out.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  return service::json_document(out);
 }
 
 int check(const TableCommand& command, const TableLocation& location) {

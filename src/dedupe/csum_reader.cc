@@ -9,7 +9,7 @@ namespace {
 
 // Extents closer than this share a search: skipping checksums is cheaper than another search
 // (4 MiB of crc32c are one item of 4 KiB).
-constexpr std::uint64_t kNear = 4ULL << 20;
+constexpr std::uint64_t kNearCsums = 4ULL << 20;
 
 }  // namespace
 
@@ -22,7 +22,7 @@ absl::Status read_csums(btrfs::Filesystem& fs, const index::Fingerprinter& finge
   for (std::size_t i = 0; i < extents.size(); ++i) out[i].extent = std::move(extents[i]);
   for (std::size_t first = 0; first < out.size();) {
     std::size_t end = first + 1;
-    while (end < out.size() && out[end].extent.address - out[end - 1].extent.end() < kNear) {
+    while (end < out.size() && out[end].extent.address - out[end - 1].extent.end() < kNearCsums) {
       ++end;
     }
     std::size_t at = first;  // checksums come in address order, as the extents do

@@ -35,11 +35,6 @@ namespace {
 // 1 TiB) four.
 constexpr std::uint64_t kMarkReach = 1ULL << 20;
 
-std::uint32_t metadata_copies(btrfs::Filesystem& fs) {
-  auto space = fs.space();
-  return space.ok() ? space->metadata.copies : 1;
-}
-
 // The first error of any stage; ends the pass.
 class FirstError {
  public:
@@ -85,7 +80,7 @@ struct Engine::Shared {
         loader({f, fp, contents, load_resolver, c, o}),
         resolver(f, gate, c, filter_of_files()),
         catalog(f, resolver),
-        price(f.info().node_size, metadata_copies(f)),
+        price(f),
         strangers(fp, f.info().block_size, c) {}
 
   btrfs::Filesystem& fs;

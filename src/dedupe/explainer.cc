@@ -17,15 +17,6 @@
 #include "skep/index/content_cache.h"
 
 namespace skep::dedupe {
-namespace {
-
-std::uint32_t metadata_copies(btrfs::Filesystem& fs) {
-  auto space = fs.space();
-  return space.ok() ? space->metadata.copies : 1;
-}
-
-}  // namespace
-
 // What serves for all extents.
 struct Explainer::Shared {
   Shared(btrfs::Filesystem& f, const index::Fingerprinter& fp, index::Table& t, const Options& o,
@@ -64,7 +55,7 @@ struct Explainer::Look {
       : s(shared),
         kind(pass),
         catalog(s.fs, s.resolver),
-        price(s.fs.info().node_size, metadata_copies(s.fs)),
+        price(s.fs),
         match({s.fs, s.fingerprinter, s.table, s.contents, s.loader, s.resolver, roles, s.strangers,
                s.counters, s.options},
               kind, window()),

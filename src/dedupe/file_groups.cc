@@ -14,7 +14,7 @@
 namespace skep::dedupe {
 namespace {
 
-constexpr std::size_t kBufferBytes = 1 << 20;
+constexpr std::size_t kCompareBuffer = 1 << 20;
 // Most files that differ do so near their beginning.
 constexpr std::uint64_t kHeadBytes = 64 << 10;
 
@@ -76,10 +76,10 @@ absl::StatusOr<Digest> digest_of(btrfs::NamedFiles& files, const FileRecord& rec
   auto file = files.open(record.path);
   if (!file.ok()) return file.status();
   Hasher hasher;
-  std::vector<std::byte> buffer(std::min<std::uint64_t>(length, kBufferBytes));
+  std::vector<std::byte> buffer(std::min<std::uint64_t>(length, kCompareBuffer));
   for (std::uint64_t at = 0; at < length && !stop;) {
     const std::uint64_t want = std::min<std::uint64_t>(buffer.size(), length - at);
-    (*file)->readahead(at + want, std::min<std::uint64_t>(length - at - want, 2 * kBufferBytes));
+    (*file)->readahead(at + want, std::min<std::uint64_t>(length - at - want, 2 * kCompareBuffer));
     const auto got = (*file)->read(at, std::span(buffer).first(want));
     if (!got.ok()) return got.status();
     if (*got == 0) break;  // it was cut meanwhile

@@ -9,7 +9,6 @@
 namespace skep::dedupe {
 namespace {
 
-constexpr std::size_t kOneExtentBuffer = 4096;
 // Of the batches of a quick pass so many, one is probed.
 constexpr std::uint64_t kSampleBatches = 16;
 constexpr std::uint64_t kLoadBlocks = 256;
@@ -104,13 +103,13 @@ void FingerprintStage::read_contents(std::span<ToRead> extents, ContentReader::C
 }
 
 bool FingerprintStage::load(std::uint64_t address, std::uint64_t block) {
-  auto page = p_.fs.extents(address, address, kOneExtentBuffer);
-  load_errors_ += !page.ok();
-  if (!page.ok() || page->extents.empty()) return false;
-  if (!p_.options.filter.extent_bytes.contains(page->extents.front().length)) return false;
+  auto extent = p_.fs.extent_at(address);
+  load_errors_ += !extent.ok();
+  if (!extent.ok() || !*extent) return false;
+  if (!p_.options.filter.extent_bytes.contains((*extent)->length)) return false;
   std::vector<FingerprintedExtent> found;
   std::vector<ToRead> to_read;
-  auto status = describe(std::move(page->extents), true, found, to_read);
+  auto status = describe({**std::move(extent)}, true, found, to_read);
   load_errors_ += !status.ok();
   if (!status.ok() || to_read.empty()) return false;
   const std::uint64_t blocks = found.front().blocks.size();

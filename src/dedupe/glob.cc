@@ -7,6 +7,8 @@
 
 #include <cstddef>
 
+#include "skep/btrfs/utf8.h"
+
 namespace skep::dedupe {
 namespace {
 
@@ -49,33 +51,6 @@ const char* fault_of(std::string_view component) {
   return nullptr;
 }
 
-// How many bytes the character at the begin of `text` takes; 0 when it is none of UTF-8 (RFC 3629).
-std::size_t utf8_length(std::string_view text) {
-  const auto at = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned first = at(0);
-  if (first < 0x80) return 1;
-  if (first < 0xc2 || first > 0xf4) return 0;
-  const std::size_t length = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
-  if (text.size() < length) return 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((at(i) & 0xc0) != 0x80) return 0;
-  }
-  // Too long for what they say; surrogates; above U+10FFFF.
-  const unsigned second = at(1);
-  if ((first == 0xe0 && second < 0xa0) || (first == 0xf0 && second < 0x90)) return 0;
-  if ((first == 0xed && second > 0x9f) || (first == 0xf4 && second > 0x8f)) return 0;
-  return length;
-}
-
-bool is_utf8(std::string_view text) {
-  while (!text.empty()) {
-    const std::size_t length = utf8_length(text);
-    if (length == 0) return false;
-    text.remove_prefix(length);
-  }
-  return true;
-}
-
 absl::Status wrong(std::string_view text, std::string_view what) {
   return absl::InvalidArgumentError(fmt::format("'{}' {}", text, what));
 }
@@ -106,7 +81,7 @@ absl::StatusOr<Glob> Glob::parse(std::string_view text, Of of) {
     return absl::InvalidArgumentError("a pattern has a NUL");
   }
   // The checkpoint keeps patterns, as JSON.
-  if (!is_utf8(rest)) {
+  if (!btrfs::is_utf8(rest)) {
     return absl::InvalidArgumentError("a pattern is not UTF-8; write a ? for each such byte");
   }
   if (rest.front() == '!') return wrong(text, "begins with '!'; write \\! for a name that does");

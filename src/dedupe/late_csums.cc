@@ -13,7 +13,7 @@ namespace skep::dedupe {
 namespace {
 
 constexpr std::uint64_t kEnd = std::numeric_limits<std::uint64_t>::max();
-constexpr std::size_t kPageBuffer = 64 << 10;
+constexpr std::size_t kLatePageBuffer = 64 << 10;
 
 }  // namespace
 
@@ -56,7 +56,7 @@ absl::StatusOr<std::vector<btrfs::Extent>> LateCsums::older(std::uint64_t after)
     if (range.end <= walked) continue;
     auto at = begin_of_extent(fs_, std::max(range.first, walked), walked);
     while (at.ok() && *at < range.end) {
-      auto page = fs_.extents(*at, range.end - 1, kPageBuffer);
+      auto page = fs_.extents(*at, range.end - 1, kLatePageBuffer);
       if (!page.ok()) return page.status();
       for (auto& extent : page->extents) {
         walked = extent.end();

@@ -23,7 +23,6 @@ constexpr std::size_t kNextToNothing = 512;
 // An extent that can go lets others go in its place when it would copy more than this part of what
 // it shares, and they free all but this part of it.
 constexpr std::uint64_t kSwapMargin = 16;
-constexpr std::size_t kOneExtentBuffer = 4096;
 
 }  // namespace
 
@@ -305,10 +304,10 @@ std::vector<FingerprintedExtent> MatchStage::covered_whole(const Match& match) {
         !settled(keeper, extent->generation)) {
       continue;
     }
-    auto page = p_.fs.extents(keeper.address, keeper.address, kOneExtentBuffer);
-    if (!page.ok() || page->extents.empty()) continue;
+    auto reread = p_.fs.extent_at(keeper.address);
+    if (!reread.ok() || !*reread) continue;
     FingerprintedExtent swapped;
-    swapped.extent = std::move(page->extents.front());
+    swapped.extent = **std::move(reread);
     swapped.read = match.victim.read;
     for (std::uint64_t i = 0; i < keeper_blocks; ++i) {
       swapped.blocks.push_back(finder_.at(keeper, keeper.address + i * block_));

@@ -26,7 +26,15 @@ constexpr double kFill = 0.65;
 constexpr double kLeastCorrection = 0.5, kMostCorrection = 4;
 constexpr double kEnoughToLearn = 2 << 20;  // bytes
 
+std::uint32_t metadata_copies(btrfs::Filesystem& fs) {
+  auto space = fs.space();
+  return space.ok() ? space->metadata.copies : 1;
+}
+
 }  // namespace
+
+MetadataPrice::MetadataPrice(btrfs::Filesystem& fs)
+    : MetadataPrice(fs.info().node_size, metadata_copies(fs)) {}
 
 MetadataPrice::Needs MetadataPrice::needs(const std::vector<Reference>& references,
                                           std::uint64_t shares) const {

@@ -7,14 +7,11 @@
 #include <cerrno>
 #include <thread>
 
+#include "sharer.h"
 #include "skep/btrfs/status.h"
 
 namespace skep::dedupe {
 namespace {
-
-// A send holds its subvolume for long: no use to wait for its end here, but a short one passes.
-constexpr int kRetries = 3;
-constexpr absl::Duration kRetryDelay = absl::Milliseconds(20);
 
 // The kernel compares page by page, one target after the other, and reads nothing ahead. So that is
 // done here, in the same order: the beginning before the call, the rest beside it. To read it all
@@ -74,8 +71,8 @@ struct RangeSharer::Job {
     return outcome.done < length && !outcome.differs && !outcome.stopped && outcome.status.ok();
   }
   void fail(std::size_t i, int error) {
-    if (passes(error) && retries[i]++ < kRetries) {
-      absl::SleepFor(kRetryDelay);
+    if (passes(error) && retries[i]++ < kSendRetries) {
+      absl::SleepFor(kSendRetryDelay);
       return;
     }
     outcomes[i].status = errno_status(error, "FIDEDUPERANGE", "");

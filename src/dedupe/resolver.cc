@@ -10,7 +10,7 @@ namespace skep::dedupe {
 namespace {
 
 // Answers of LOGICAL_INO in one file that lie closer than this are looked up together.
-constexpr std::uint64_t kNear = 4ULL << 20;
+constexpr std::uint64_t kNearReferences = 4ULL << 20;
 
 Verdict judge(const btrfs::FileExtent& item) {
   if (item.encoded) return Verdict::kEncoded;
@@ -131,10 +131,9 @@ Use Resolver::use_of(std::uint64_t address) {
 }
 
 Use Resolver::find_use(std::uint64_t address) {
-  constexpr std::size_t kOneExtentBuffer = 4096;
-  auto page = fs_.extents(address, address, kOneExtentBuffer);
-  if (!page.ok() || page->extents.empty()) return Use::kNone;
-  const btrfs::Extent& extent = page->extents.front();
+  const auto read = fs_.extent_at(address);
+  if (!read.ok() || !*read) return Use::kNone;
+  const btrfs::Extent& extent = **read;
   bool some = false, excluded = false;
   const auto look_at = [&](btrfs::FileKey file) {
     if (!btrfs::is_subvolume(file.root)) return;
@@ -207,7 +206,7 @@ void Resolver::add_references(const btrfs::Extent& extent,
     std::size_t end = i + 1;
     while (end < found.size() && found[end].root == found[i].root &&
            found[end].inode == found[i].inode &&
-           found[end].offset - found[end - 1].offset < kNear) {
+           found[end].offset - found[end - 1].offset < kNearReferences) {
       ++end;
     }
     const btrfs::FileKey file{found[i].root, found[i].inode};

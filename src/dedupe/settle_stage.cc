@@ -11,7 +11,7 @@
 namespace skep::dedupe {
 namespace {
 
-constexpr std::size_t kPageBuffer = 64 << 10;
+constexpr std::size_t kSettlePageBuffer = 64 << 10;
 
 std::int64_t metadata_on_disk(btrfs::Filesystem& fs) {
   auto space = fs.space();
@@ -132,7 +132,7 @@ absl::Status SettleStage::check_endings() {
             [](const Ending& a, const Ending& b) { return a.address < b.address; });
   auto ending = unverified_.begin();
   while (ending != unverified_.end()) {
-    auto page = p_.fs.extents(ending->address, unverified_.back().address, kPageBuffer);
+    auto page = p_.fs.extents(ending->address, unverified_.back().address, kSettlePageBuffer);
     if (!page.ok()) return page.status();
     auto extent = page->extents.begin();
     for (; ending != unverified_.end(); ++ending) {

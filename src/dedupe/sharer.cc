@@ -12,10 +12,6 @@
 namespace skep::dedupe {
 namespace {
 
-// A send holds its subvolume for long: no use to wait for its end here, but a short one passes.
-constexpr int kRetries = 3;
-constexpr absl::Duration kRetryDelay = absl::Milliseconds(20);
-
 Verdict verdict_of(int error) {
   switch (error) {
     case EAGAIN:
@@ -72,7 +68,7 @@ std::vector<Sharer::Pending> Sharer::call(btrfs::File& source, std::uint64_t off
         verdict = Verdict::kDiffers;
         break;
       case btrfs::DedupeResult::Outcome::kError:
-        if (result.error == EAGAIN && next.retries++ < kRetries) {
+        if (result.error == EAGAIN && next.retries++ < kSendRetries) {
           ++counters_.share_retries;
           again.push_back(next);
         } else {
@@ -106,7 +102,7 @@ void Sharer::share_piece(btrfs::File& source, std::uint64_t offset, std::uint64_
       (fits ? now : later).push_back(p);
       waits = waits || p.retries != 0;
     }
-    if (waits) absl::SleepFor(kRetryDelay);
+    if (waits) absl::SleepFor(kSendRetryDelay);
     pending = call(source, offset, length, targets, now, verdicts);
     pending.insert(pending.end(), later.begin(), later.end());
   }

@@ -5,6 +5,8 @@
 // Thread-compatible.
 #pragma once
 
+#include <absl/time/time.h>
+
 #include <memory>
 #include <span>
 #include <vector>
@@ -16,6 +18,10 @@
 #include "skep/dedupe/types.h"
 
 namespace skep::dedupe {
+
+// A send holds its subvolume for long: no use to wait for its end here, but a short one passes.
+inline constexpr int kSendRetries = 3;
+inline constexpr absl::Duration kSendRetryDelay = absl::Milliseconds(20);
 
 class Sharer {
  public:

@@ -39,7 +39,7 @@ std::string in_comment(std::string_view text) {
   return out;
 }
 
-std::string trimmed(std::string_view text) {
+std::string words_joined(std::string_view text) {
   const auto words = words_of(text);
   return fmt::format("{}", fmt::join(words, " "));
 }
@@ -60,7 +60,7 @@ std::optional<std::uint64_t> bytes_of(std::string_view text) {
   std::uint64_t product = 1;
   while (true) {
     const std::size_t star = text.find('*');
-    const auto next = factor(trimmed(text.substr(0, star)));
+    const auto next = factor(words_joined(text.substr(0, star)));
     if (!next || *next == 0 || product > index::Table::kMaxBytes / *next * 2) return std::nullopt;
     product *= *next;
     if (star == text.npos) return product;

@@ -33,8 +33,6 @@
 namespace skep::service {
 namespace {
 
-constexpr std::size_t kOneExtentBuffer = 4096;
-
 FileStory refused(int exit_status, std::string message) {
   FileStory out;
   out.refusal = {exit_status, std::move(message)};
@@ -259,10 +257,10 @@ absl::Status Teller::tell_extents() {
   for (const btrfs::FileExtent& item : story_.items) {
     if (item.type == btrfs::FileExtentType::kInline || item.extent_address == 0) continue;
     if (story_.story_of(item) != nullptr) continue;
-    auto page = fs_.extents(item.extent_address, item.extent_address, kOneExtentBuffer);
-    if (!page.ok()) return page.status();
-    if (page->extents.empty()) continue;  // written since: the next call tells of it
-    auto story = tell_extent(std::move(page->extents.front()));
+    auto extent = fs_.extent_at(item.extent_address);
+    if (!extent.ok()) return extent.status();
+    if (!*extent) continue;  // written since: the next call tells of it
+    auto story = tell_extent(**std::move(extent));
     if (absl::IsNotFound(story.status())) continue;
     if (!story.ok()) return story.status();
     story_.by_address[item.extent_address] = story_.extents.size();

@@ -10,7 +10,7 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
-#include "skep/service/utf8.h"
+#include "skep/btrfs/utf8.h"
 
 namespace skep::service {
 namespace {
@@ -32,9 +32,9 @@ std::string to_utf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());
   while (!text.empty()) {
-    std::size_t length = stands_in(text) ? 0 : utf8_length(text);
+    std::size_t length = stands_in(text) ? 0 : btrfs::utf8_length(text);
     if (length == 0) {
-      append_utf8(out, 0x10ff00U + static_cast<unsigned char>(text[0]));
+      btrfs::append_utf8(out, 0x10ff00U + static_cast<unsigned char>(text[0]));
       length = 1;
     } else {
       out += text.substr(0, length);
@@ -230,7 +230,7 @@ bool decode_escape(std::string_view& text, std::string& out) {
   if (letter == 'x') {
     out += static_cast<char>(code);
   } else {
-    append_utf8(out, static_cast<std::uint32_t>(code));
+    btrfs::append_utf8(out, static_cast<std::uint32_t>(code));
   }
   return true;
 }
@@ -250,7 +250,7 @@ ListFormat json_flavour(std::string_view text) {
 absl::StatusOr<FileList> parse_json_list(std::string_view text, ListFormat format) {
   const ListFormat found = json_flavour(text);
   if (format != found) return absl::InvalidArgumentError("this JSON is a list of another program");
-  const bool decode = !is_utf8(text);
+  const bool decode = !btrfs::is_utf8(text);
   Reader reader(found, decode);
   const std::string copy = decode ? to_utf8(text) : std::string();
   const std::string_view from = decode ? std::string_view(copy) : text;

@@ -20,7 +20,7 @@
 namespace skep::service {
 namespace {
 
-Instances refuse(int exit_status, std::string message) {
+Instances no_instances(int exit_status, std::string message) {
   Instances out;
   out.refusal = {exit_status, std::move(message)};
   return out;
@@ -43,17 +43,18 @@ absl::StatusOr<Instance> read_instance(const std::string& run_dir) {
 Instances one_instance(const std::string& run_dir, const std::optional<btrfs::Uuid>& filesystem) {
   auto instance = read_instance(run_dir);
   if (errno_of(instance.status()) == ENOENT || errno_of(instance.status()) == ENOTDIR) {
-    return refuse(kExitFailed, is_running(run_dir)
-                                   ? fmt::format("{}: skep has just started; ask again", run_dir)
-                                   : fmt::format("{}: no skep is running there", run_dir));
+    return no_instances(kExitFailed,
+                        is_running(run_dir)
+                            ? fmt::format("{}: skep has just started; ask again", run_dir)
+                            : fmt::format("{}: no skep is running there", run_dir));
   }
   if (!instance.ok()) {
-    return refuse(errno_of(instance.status()) == EACCES ? kExitUnsupported : kExitFailed,
-                  std::string(message_of(instance.status())));
+    return no_instances(errno_of(instance.status()) == EACCES ? kExitUnsupported : kExitFailed,
+                        std::string(message_of(instance.status())));
   }
   if (filesystem && btrfs::parse_uuid(instance->status.filesystem) != filesystem) {
-    return refuse(kExitUsage, fmt::format("{}: belongs to filesystem {}", run_dir,
-                                          instance->status.filesystem));
+    return no_instances(kExitUsage, fmt::format("{}: belongs to filesystem {}", run_dir,
+                                                instance->status.filesystem));
   }
   Instances out;
   out.one = true;
@@ -71,8 +72,8 @@ Instances all_instances(const std::string& base, bool base_was_named) {
   // Without /run/skep there is no instance, which is no error.
   if (error && (base_was_named || error.value() != ENOENT)) {
     const bool denied = error.value() == EACCES;
-    return refuse(denied ? kExitUnsupported : kExitUsage,
-                  fmt::format("{}: {}", base, std::strerror(error.value())));
+    return no_instances(denied ? kExitUnsupported : kExitUsage,
+                        fmt::format("{}: {}", base, std::strerror(error.value())));
   }
   std::sort(folders.begin(), folders.end());
   Instances out;
@@ -94,7 +95,7 @@ Instances find_instances(const std::string& name, const std::string& run_dir) {
   if (!name.empty()) {
     auto named = filesystem_named(name);
     if (named.refusal.exit_status != 0) {
-      return refuse(named.refusal.exit_status, std::move(named.refusal.message));
+      return no_instances(named.refusal.exit_status, std::move(named.refusal.message));
     }
     filesystem = named.filesystem;
   }

@@ -9,10 +9,12 @@ namespace skep::service {
 namespace {
 
 using std::chrono::seconds;
-constexpr seconds kDay = std::chrono::hours(24);
+constexpr seconds kWholeDay = std::chrono::hours(24);
 
 // Forward on the face of the clock, from 0 to below a day.
-seconds ahead(seconds from, seconds to) { return ((to - from) % kDay + kDay) % kDay; }
+seconds ahead(seconds from, seconds to) {
+  return ((to - from) % kWholeDay + kWholeDay) % kWholeDay;
+}
 
 bool within(const Hours& hours, seconds now) {
   const seconds length = ahead(hours.begin, hours.end);  // none: the whole day, also as 00:00-24:00

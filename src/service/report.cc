@@ -28,7 +28,7 @@ bool is_missing(const absl::Status& status) {
   return errno_of(status) == ENOENT || errno_of(status) == ENOTDIR;
 }
 
-Refusal refuse(const absl::Status& status) {
+Refusal refusal_of(const absl::Status& status) {
   const int error = errno_of(status);
   const bool denied = error == EACCES || error == EPERM;
   const int exit_status = absl::IsFailedPrecondition(status) ? kExitUsage
@@ -86,8 +86,8 @@ Refusal look_at_state(const std::string& path, const std::string& name, Report& 
   auto history = read_history(path, report.filesystem);
   const bool unreadable = !checkpoint.ok() && !is_missing(checkpoint.status()) &&
                           !absl::IsDataLoss(checkpoint.status());
-  if (unreadable) return refuse(checkpoint.status());
-  if (!history.ok() && !absl::IsDataLoss(history.status())) return refuse(history.status());
+  if (unreadable) return refusal_of(checkpoint.status());
+  if (!history.ok() && !absl::IsDataLoss(history.status())) return refusal_of(history.status());
   if (history.ok()) report.history = *std::move(history);
   if (!checkpoint.ok() && report.history.empty()) {
     return {kExitFailed, fmt::format("{}: nothing to tell of yet, {} has no state; "

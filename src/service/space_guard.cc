@@ -7,12 +7,12 @@
 #include <thread>
 
 #include "skep/service/sizes.h"
+#include "stop_every.h"
 
 namespace skep::service {
 namespace {
 // One look costs some microseconds, and a second of sharing writes some MiB of metadata at most.
 constexpr auto kLookEvery = std::chrono::seconds(1);
-constexpr auto kStopEvery = std::chrono::milliseconds(100);
 constexpr char kWord[] = "metadata_space";
 }  // namespace
 

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "skep/btrfs/filesystem_uuid.h"
+#include "skep/service/json_text.h"
 
 namespace skep::service {
 namespace {
@@ -126,7 +127,7 @@ std::string status_json(const Status& status) {
     out[ordered_json::json_pointer(at)] = to_json(value);
   });
   // Paths and messages need not be UTF-8.
-  return out.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+  return json_document(out);
 }
 
 absl::StatusOr<Status> parse_status(std::string_view json) {

@@ -16,7 +16,7 @@
 namespace skep::service {
 namespace {
 
-TableLocation refuse(int exit_status, std::string message) {
+TableLocation no_table(int exit_status, std::string message) {
   TableLocation out;
   out.refusal = {exit_status, std::move(message)};
   return out;
@@ -31,8 +31,8 @@ TableLocation of_mount(const std::string& mount, const std::string& state_dir) {
   const auto mounted = filesystem_of_mount(mount);
   if (mounted.refusal.exit_status != 0) return {mounted.refusal, {}, {}};
   if (state_dir.empty() && has_temporary_uuid(mounted.filesystem)) {
-    return refuse(kExitUsage,
-                  fmt::format("{}: mounted under a temporary UUID; name its --state-dir", mount));
+    return no_table(kExitUsage,
+                    fmt::format("{}: mounted under a temporary UUID; name its --state-dir", mount));
   }
   return of_filesystem(mounted.filesystem, state_dir);
 }
@@ -44,14 +44,14 @@ TableLocation locate_table(const std::string& name, const std::string& state_dir
   if (const auto filesystem = btrfs::parse_uuid(name)) return of_filesystem(*filesystem, state_dir);
   struct stat st {};
   if (stat(name.c_str(), &st) != 0) {
-    return refuse(kExitUsage, fmt::format("{}: {}", name, std::strerror(errno)));
+    return no_table(kExitUsage, fmt::format("{}: {}", name, std::strerror(errno)));
   }
   if (S_ISDIR(st.st_mode)) return of_mount(name, state_dir);
   if (!state_dir.empty()) {
-    return refuse(kExitUsage, fmt::format("{}: a table file goes without --state-dir", name));
+    return no_table(kExitUsage, fmt::format("{}: a table file goes without --state-dir", name));
   }
   if (!S_ISREG(st.st_mode)) {
-    return refuse(kExitUsage, fmt::format("{}: neither a mount point nor a table file", name));
+    return no_table(kExitUsage, fmt::format("{}: neither a mount point nor a table file", name));
   }
   return {{}, name, {}};
 }

@@ -34,23 +34,23 @@ namespace {
 // Descriptors kept open while unused; each batch needs some hundreds at a time.
 constexpr rlim_t kOpenFiles = 2048;
 
-Refusal refuse(int exit_status, std::string message) { return {exit_status, std::move(message)}; }
+Refusal refusal(int exit_status, std::string message) { return {exit_status, std::move(message)}; }
 
 Refusal refuse_open(const std::string& mount, const absl::Status& status) {
   switch (errno_of(status)) {
     case EROFS:
-      return refuse(
+      return refusal(
           kExitUnsupported,
           fmt::format("{}: mounted read-only; mount it read-write to share blocks", mount));
     case EPERM:
     case EACCES:
-      return refuse(kExitUnsupported,
-                    fmt::format("{}: no privilege; run as root, or with CAP_SYS_ADMIN, "
-                                "CAP_DAC_READ_SEARCH and CAP_FOWNER",
-                                mount));
+      return refusal(kExitUnsupported,
+                     fmt::format("{}: no privilege; run as root, or with CAP_SYS_ADMIN, "
+                                 "CAP_DAC_READ_SEARCH and CAP_FOWNER",
+                                 mount));
     default:
-      return refuse(absl::IsUnimplemented(status) ? kExitUnsupported : kExitFailed,
-                    std::string(message_of(status)));
+      return refusal(absl::IsUnimplemented(status) ? kExitUnsupported : kExitFailed,
+                     std::string(message_of(status)));
   }
 }
 
@@ -86,18 +86,18 @@ Refusal check_mount(const std::string& mount) {
   struct statx st {};
   struct statfs vfs {};
   if (statx(AT_FDCWD, mount.c_str(), 0, STATX_TYPE, &st) != 0 || statfs(mount.c_str(), &vfs) != 0) {
-    return refuse(is_of_the_name(errno) ? kExitUsage : kExitFailed,
-                  fmt::format("{}: {}", mount, std::strerror(errno)));
+    return refusal(is_of_the_name(errno) ? kExitUsage : kExitFailed,
+                   fmt::format("{}: {}", mount, std::strerror(errno)));
   }
   if (!S_ISDIR(st.stx_mode) || ((st.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) &&
                                 !(st.stx_attributes & STATX_ATTR_MOUNT_ROOT))) {
-    return refuse(kExitUsage,
-                  fmt::format("{}: not a mount point; name the directory where the filesystem is "
-                              "mounted (findmnt --target {} shows it)",
-                              mount, mount));
+    return refusal(kExitUsage,
+                   fmt::format("{}: not a mount point; name the directory where the filesystem is "
+                               "mounted (findmnt --target {} shows it)",
+                               mount, mount));
   }
   if (static_cast<unsigned long>(vfs.f_type) != BTRFS_SUPER_MAGIC) {
-    return refuse(kExitUnsupported, fmt::format("{}: not a btrfs filesystem", mount));
+    return refusal(kExitUnsupported, fmt::format("{}: not a btrfs filesystem", mount));
   }
   return {};
 }
@@ -107,9 +107,9 @@ MountedFilesystem filesystem_of_mount(const std::string& mount) {
   const auto filesystem = btrfs::filesystem_uuid(mount);
   if (filesystem.ok()) return {{}, *filesystem};
   const bool denied = errno_of(filesystem.status()) == EACCES;
-  return {
-      refuse(denied ? kExitUnsupported : kExitFailed, std::string(message_of(filesystem.status()))),
-      {}};
+  return {refusal(denied ? kExitUnsupported : kExitFailed,
+                  std::string(message_of(filesystem.status()))),
+          {}};
 }
 
 MountedFilesystem filesystem_named(const std::string& name) {
@@ -132,7 +132,7 @@ Target open_target(const std::string& name, Purpose purpose) {
   using Flags = btrfs::KernelFilesystem::Flags;
   const auto kernel = btrfs::judge_running_kernel();
   if (kernel.kind == btrfs::KernelVerdict::Kind::kRefuse) {
-    return {refuse(kExitUnsupported, kernel.reason), nullptr};
+    return {refusal(kExitUnsupported, kernel.reason), nullptr};
   }
   if (kernel.kind == btrfs::KernelVerdict::Kind::kWarn) spdlog::warn("{}", kernel.reason);
   std::string mount = name;
@@ -141,7 +141,7 @@ Target open_target(const std::string& name, Purpose purpose) {
     // The filesystem is meant, not this mount of it.
     if (purpose == Purpose::kWork) flags = Flags::kWritable;
     const auto found = mount_of(*uuid);
-    if (!found) return {refuse(kExitUsage, fmt::format("{}: not mounted", name)), nullptr};
+    if (!found) return {refusal(kExitUsage, fmt::format("{}: not mounted", name)), nullptr};
     mount = found->path;
   }
   std::uint64_t subvolume = 0;
@@ -157,9 +157,9 @@ Target open_target(const std::string& name, Purpose purpose) {
   auto locked = (*opened)->lock_exclusively();
   if (!locked.ok() && !absl::IsUnavailable(locked)) return {refuse_open(mount, locked), nullptr};
   if (!locked.ok()) {
-    return {refuse(kExitFailed,
-                   fmt::format("{}: another skep works on this filesystem; wait for it or stop it",
-                               mount)),
+    return {refusal(kExitFailed,
+                    fmt::format("{}: another skep works on this filesystem; wait for it or stop it",
+                                mount)),
             nullptr, true};
   }
   return {{}, *std::move(opened), false, subvolume};

@@ -10,6 +10,7 @@
 
 #include "skep/dedupe/limits.h"
 #include "skep/service/sizes.h"
+#include "stop_every.h"
 
 namespace skep::service {
 namespace {
@@ -17,8 +18,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// Nobody tells when `stop` becomes true; it has 200 ms.
-constexpr auto kStopEvery = milliseconds(150);
 // How often the clock on the wall, the power supplies and the load are looked at.
 constexpr auto kLookAgain = seconds(1);
 // What a batch may do without a look whether to go on, and 20 ms of reading where a disk is slow.

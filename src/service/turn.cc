@@ -11,6 +11,7 @@
 
 #include "skep/btrfs/owner.h"
 #include "skep/btrfs/status.h"
+#include "stop_every.h"
 
 namespace skep::service {
 namespace {
@@ -21,7 +22,6 @@ using std::chrono::milliseconds;
 constexpr auto kAskEvery = milliseconds(500);
 // Whoever waits asks meanwhile.
 constexpr auto kLeave = 2 * kAskEvery;
-constexpr auto kStopEvery = milliseconds(100);
 
 }  // namespace
 

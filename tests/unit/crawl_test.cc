@@ -17,7 +17,7 @@ struct Met {
   auto operator<=>(const Met&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
-struct Fixture {
+struct CrawlFixture {
   btrfs::MemoryFilesystem fs;
 
   std::uint64_t commit() {
@@ -106,7 +106,8 @@ TEST_CASE("a census sums what is ahead") {
   CHECK(census.bytes_from(1000) == 0);
 }
 
-TEST_CASE_METHOD(Fixture, "large extents come first, then by address, in batches of one tier") {
+TEST_CASE_METHOD(CrawlFixture,
+                 "large extents come first, then by address, in batches of one tier") {
   populate(200);
   const Window window{0, commit()};
   Census census = census_of(window);
@@ -133,7 +134,7 @@ TEST_CASE_METHOD(Fixture, "large extents come first, then by address, in batches
   }));
 }
 
-TEST_CASE_METHOD(Fixture, "only extents of the window's generations are met") {
+TEST_CASE_METHOD(CrawlFixture, "only extents of the window's generations are met") {
   populate(2);
   const std::uint64_t first = commit();
   populate(3);
@@ -147,7 +148,7 @@ TEST_CASE_METHOD(Fixture, "only extents of the window's generations are met") {
   CHECK(all == expected(window));
 }
 
-TEST_CASE_METHOD(Fixture, "an empty window has no batches") {
+TEST_CASE_METHOD(CrawlFixture, "an empty window has no batches") {
   populate(1);
   const std::uint64_t now = commit();
   const Window window{now, now + 5};
@@ -155,7 +156,7 @@ TEST_CASE_METHOD(Fixture, "an empty window has no batches") {
   CHECK(drain(crawl).empty());
 }
 
-TEST_CASE_METHOD(Fixture, "a crawl that goes on from a cursor meets exactly the rest") {
+TEST_CASE_METHOD(CrawlFixture, "a crawl that goes on from a cursor meets exactly the rest") {
   populate(100);
   const Window window{0, commit()};
   Census census = census_of(window);
@@ -170,7 +171,7 @@ TEST_CASE_METHOD(Fixture, "a crawl that goes on from a cursor meets exactly the 
   }
 }
 
-TEST_CASE_METHOD(Fixture, "an error of the extent tree ends the crawl") {
+TEST_CASE_METHOD(CrawlFixture, "an error of the extent tree ends the crawl") {
   populate(1);
   const Window window{0, commit()};
   Crawl crawl(fs, window, {}, census_of(window));
@@ -180,7 +181,7 @@ TEST_CASE_METHOD(Fixture, "an error of the extent tree ends the crawl") {
   CHECK_FALSE(crawl.next().ok());
 }
 
-TEST_CASE_METHOD(Fixture, "a revisit meets the named extents that are still there") {
+TEST_CASE_METHOD(CrawlFixture, "a revisit meets the named extents that are still there") {
   std::vector<btrfs::FileKey> files;
   for (int i = 0; i < 600; ++i) {
     files.push_back(fs.create(btrfs::kTopLevelRoot, Bytes(kBlock, std::byte{1})));

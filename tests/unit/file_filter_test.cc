@@ -29,7 +29,7 @@ std::vector<Glob> subvolumes(std::initializer_list<const char*> texts) {
   return globs(texts, Glob::Of::kSubvolume);
 }
 
-struct Fixture {
+struct FilterFixture {
   btrfs::MemoryFilesystem fs;
   FilterOptions options;
 
@@ -69,7 +69,7 @@ struct Fixture {
   }
 };
 
-TEST_CASE_METHOD(Fixture, "without patterns no file is looked up", "[filter]") {
+TEST_CASE_METHOD(FilterFixture, "without patterns no file is looked up", "[filter]") {
   CHECK(excluded() == ".....");
   options.include_subvolumes = subvolumes({"home"});
   options.read_only_subvolumes = false;
@@ -77,7 +77,7 @@ TEST_CASE_METHOD(Fixture, "without patterns no file is looked up", "[filter]") {
   CHECK(fs.calls("names") == 1);  // of home/a, in which the nested one lies
 }
 
-TEST_CASE_METHOD(Fixture, "a subvolume covers those nested in it", "[filter]") {
+TEST_CASE_METHOD(FilterFixture, "a subvolume covers those nested in it", "[filter]") {
   options.exclude_subvolumes = subvolumes({"home"});
   CHECK(excluded() == ".xxx.");
   options.exclude_subvolumes = subvolumes({"home/a/nested"});
@@ -88,8 +88,8 @@ TEST_CASE_METHOD(Fixture, "a subvolume covers those nested in it", "[filter]") {
   CHECK(excluded() == "...x.");
 }
 
-TEST_CASE_METHOD(Fixture, "within a subvolume it and those nested in it are in, by its number",
-                 "[filter]") {
+TEST_CASE_METHOD(FilterFixture,
+                 "within a subvolume it and those nested in it are in, by its number", "[filter]") {
   options.within_subvolume = home;
   CHECK(excluded() == "x...x");
   CHECK(fs.calls("names") == 0);
@@ -106,7 +106,7 @@ TEST_CASE_METHOD(Fixture, "within a subvolume it and those nested in it are in, 
   CHECK(excluded() == "xxxxx");
 }
 
-TEST_CASE_METHOD(Fixture, "the top level counts for itself alone", "[filter]") {
+TEST_CASE_METHOD(FilterFixture, "the top level counts for itself alone", "[filter]") {
   options.exclude_subvolumes = subvolumes({"/"});
   CHECK(excluded() == "x....");
   options.exclude_subvolumes = {};
@@ -114,7 +114,7 @@ TEST_CASE_METHOD(Fixture, "the top level counts for itself alone", "[filter]") {
   CHECK(excluded() == ".xxx.");
 }
 
-TEST_CASE_METHOD(Fixture, "exclude wins over include", "[filter]") {
+TEST_CASE_METHOD(FilterFixture, "exclude wins over include", "[filter]") {
   options.include_subvolumes = subvolumes({"home", "backup"});
   options.exclude_subvolumes = subvolumes({"home"});
   CHECK(excluded() == "xxxx.");
@@ -126,7 +126,7 @@ TEST_CASE_METHOD(Fixture, "exclude wins over include", "[filter]") {
   CHECK(excluded() == "xxx.x");
 }
 
-TEST_CASE_METHOD(Fixture, "paths begin at the top of the filesystem, across subvolumes",
+TEST_CASE_METHOD(FilterFixture, "paths begin at the top of the filesystem, across subvolumes",
                  "[filter]") {
   options.exclude_paths = paths({"/home/*/.cache", "*.vdi"});
   CHECK(excluded() == "x.x..");
@@ -141,7 +141,8 @@ TEST_CASE_METHOD(Fixture, "paths begin at the top of the filesystem, across subv
   CHECK(excluded() == "x.x..");
 }
 
-TEST_CASE_METHOD(Fixture, "a file with several names: any excludes, any includes", "[filter]") {
+TEST_CASE_METHOD(FilterFixture, "a file with several names: any excludes, any includes",
+                 "[filter]") {
   REQUIRE(fs.link(in_home, {cache, "letter"}).ok());
   options.exclude_paths = paths({".cache"});
   CHECK(excluded() == ".xx..");
@@ -150,7 +151,7 @@ TEST_CASE_METHOD(Fixture, "a file with several names: any excludes, any includes
   CHECK(excluded() == "x..xx");
 }
 
-TEST_CASE_METHOD(Fixture, "a file without a name is left out where names count", "[filter]") {
+TEST_CASE_METHOD(FilterFixture, "a file without a name is left out where names count", "[filter]") {
   const auto open = open_file(fs, in_backup);
   REQUIRE(fs.remove(in_backup).ok());
   options.exclude_subvolumes = subvolumes({"home"});
@@ -160,13 +161,13 @@ TEST_CASE_METHOD(Fixture, "a file without a name is left out where names count",
   CHECK(excluded() == "....x");
 }
 
-TEST_CASE_METHOD(Fixture, "a file that is gone is not found", "[filter]") {
+TEST_CASE_METHOD(FilterFixture, "a file that is gone is not found", "[filter]") {
   REQUIRE(fs.remove(in_backup).ok());
   options.exclude_paths = paths({"other"});
   CHECK(absl::IsNotFound(FileFilter(fs, options).excludes(in_backup).status()));
 }
 
-TEST_CASE_METHOD(Fixture, "a subvolume that is gone is left out, one that is new is found",
+TEST_CASE_METHOD(FilterFixture, "a subvolume that is gone is left out, one that is new is found",
                  "[filter]") {
   options.exclude_paths = paths({"other"});
   FileFilter filter(fs, options);
@@ -179,7 +180,7 @@ TEST_CASE_METHOD(Fixture, "a subvolume that is gone is left out, one that is new
   CHECK_FALSE(*verdict);
 }
 
-TEST_CASE_METHOD(Fixture, "read-only subvolumes can be left out", "[filter]") {
+TEST_CASE_METHOD(FilterFixture, "read-only subvolumes can be left out", "[filter]") {
   const std::uint64_t copy = fs.snapshot(home, true), other = fs.snapshot(home, false);
   options.read_only_subvolumes = false;
   FileFilter filter(fs, options);
@@ -188,7 +189,7 @@ TEST_CASE_METHOD(Fixture, "read-only subvolumes can be left out", "[filter]") {
   CHECK_FALSE(*filter.excludes(in_home));
 }
 
-TEST_CASE_METHOD(Fixture, "sizes of files", "[filter]") {
+TEST_CASE_METHOD(FilterFixture, "sizes of files", "[filter]") {
   const FileKey large = file(home, {home_a, "large"}, 10);
   options.file_bytes = {2 * kBlock, 0};
   CHECK(excluded() == "xxxxx");
@@ -198,7 +199,7 @@ TEST_CASE_METHOD(Fixture, "sizes of files", "[filter]") {
   CHECK(*FileFilter(fs, options).excludes(large));
 }
 
-TEST_CASE_METHOD(Fixture, "what is moved has its new verdict", "[filter]") {
+TEST_CASE_METHOD(FilterFixture, "what is moved has its new verdict", "[filter]") {
   options.exclude_paths = paths({"/home/a/.cache"});
   FileFilter filter(fs, options);
   CHECK(*filter.excludes(in_cache));
@@ -211,7 +212,8 @@ TEST_CASE_METHOD(Fixture, "what is moved has its new verdict", "[filter]") {
   CHECK(*filter.excludes(in_home));
 }
 
-TEST_CASE_METHOD(Fixture, "files and folders that lie together are looked up once", "[filter]") {
+TEST_CASE_METHOD(FilterFixture, "files and folders that lie together are looked up once",
+                 "[filter]") {
   options.exclude_paths = paths({"other"});
   FileFilter filter(fs, options);
   std::vector<FileKey> keys;
@@ -223,13 +225,13 @@ TEST_CASE_METHOD(Fixture, "files and folders that lie together are looked up onc
   CHECK(fs.calls("subvolumes") == 1);
 }
 
-TEST_CASE_METHOD(Fixture, "folders without end end with an error", "[filter]") {
+TEST_CASE_METHOD(FilterFixture, "folders without end end with an error", "[filter]") {
   REQUIRE(fs.rename({home, home_a}, {cache, "a"}).ok());
   options.exclude_paths = paths({"other"});
   CHECK(absl::IsResourceExhausted(FileFilter(fs, options).excludes(in_cache).status()));
 }
 
-TEST_CASE_METHOD(Fixture, "patterns that match no subvolume are named", "[filter]") {
+TEST_CASE_METHOD(FilterFixture, "patterns that match no subvolume are named", "[filter]") {
   options.include_subvolumes = subvolumes({"home", "hoem", "/", "**/nested"});
   options.exclude_subvolumes = subvolumes({".snapshots", "backup"});
   const auto unmatched = FileFilter(fs, options).unmatched_subvolumes();

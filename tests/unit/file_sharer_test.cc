@@ -14,9 +14,7 @@ using testing::blocks;
 using testing::Bytes;
 using testing::FakeNamedFiles;
 using testing::head;
-using testing::joined;
 using testing::kBlock;
-using Outcome = DedupeResult::Outcome;
 
 struct Report final : FileReport {
   void group(const GroupResult& result) override {
@@ -119,7 +117,7 @@ TEST_CASE("file sharer: short answers are gone on from") {
 TEST_CASE("file sharer: success without progress is an error, not a loop") {
   World world;
   for (const char* path : {"one", "two", "three"}) world.files.add(path, kData());
-  world.answer_once("two", {Outcome::kSame, 0, 0}, 1000);
+  world.answer_once("two", {DedupeResult::Outcome::kSame, 0, 0}, 1000);
   const auto totals = world.claim({"one", "two", "three"});
   CHECK(world.report.fates["two"] == FileFate::kFailed);
   CHECK(world.message_of("two") == "FIDEDUPERANGE: no progress");
@@ -131,13 +129,13 @@ TEST_CASE("file sharer: what passes is asked for again, a few times") {
   for (const int error : {EAGAIN, EINTR}) {
     World world;
     for (const char* path : {"one", "two", "three"}) world.files.add(path, kData());
-    world.answer_once("two", {Outcome::kError, error, 0}, 2);
+    world.answer_once("two", {DedupeResult::Outcome::kError, error, 0}, 2);
     CHECK(world.claim({"one", "two", "three"}).shared_files == 2);
     CHECK(world.files.calls.size() == 3);
   }
   World world;
   for (const char* path : {"one", "two"}) world.files.add(path, kData());
-  world.answer_once("two", {Outcome::kError, EAGAIN, 0}, 1000);
+  world.answer_once("two", {DedupeResult::Outcome::kError, EAGAIN, 0}, 1000);
   CHECK(world.claim({"one", "two"}).failed_files == 1);
   CHECK(world.files.calls.size() == 4);
   CHECK(world.message_of("two").find("is busy") == 0);
@@ -147,7 +145,7 @@ TEST_CASE("file sharer: one target's error is not that of the others") {
   for (const int error : {EIO, EPERM, EINVAL, ETXTBSY, EXDEV, ENOSPC}) {
     World world;
     for (const char* path : {"one", "two", "three"}) world.files.add(path, kData());
-    world.answer_once("two", {Outcome::kError, error, 0});
+    world.answer_once("two", {DedupeResult::Outcome::kError, error, 0});
     const auto totals = world.claim({"one", "two", "three"});
     CHECK(world.report.fates["two"] == FileFate::kFailed);
     CHECK_FALSE(world.message_of("two").empty());
@@ -326,9 +324,9 @@ TEST_CASE("file sharer: runs below the least are left, and blocks of zeros begin
   World world;
   world.options.blocks = true;
   world.options.min_run_bytes = 3 * kBlock;
-  world.files.add("one", joined(Bytes(4 * kBlock), blocks("abc")));
-  world.files.add("two", joined(Bytes(4 * kBlock), blocks("abx")));
-  world.files.add("three", joined(blocks("q"), Bytes(4 * kBlock)));
+  world.files.add("one", testing::joined(Bytes(4 * kBlock), blocks("abc")));
+  world.files.add("two", testing::joined(Bytes(4 * kBlock), blocks("abx")));
+  world.files.add("three", testing::joined(blocks("q"), Bytes(4 * kBlock)));
   world.files.add("four", blocks("bcd"));
   CHECK(world.share({{"one", "two", "three", "four"}}, false).shared_bytes == 6 * kBlock);
   CHECK(world.report.fates.count("four") == 0);
@@ -339,7 +337,7 @@ TEST_CASE("file sharer: what differs when blocks are shared has changed, and is 
   world.options.blocks = true;
   world.files.add("one", blocks("abcd"));
   world.files.add("two", blocks("xabc"));
-  world.answer_once("two", {Outcome::kDiffers, 0, 0}, 1000);
+  world.answer_once("two", {DedupeResult::Outcome::kDiffers, 0, 0}, 1000);
   const auto totals = world.share({{"one", "two"}}, false);
   CHECK(totals.shared_bytes == 0);
   CHECK(totals.failed_files == 0);

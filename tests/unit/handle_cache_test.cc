@@ -28,7 +28,7 @@ class StubFile final : public File {
 constexpr auto kMostAge = std::chrono::hours(1);
 constexpr auto kInstant = std::chrono::nanoseconds(1);
 
-struct Fixture {
+struct HandlesFixture {
   std::atomic<int> closed{0};
   HandleCache cache{2, kMostAge};
   const HandleCache::Clock::time_point start = HandleCache::Clock::now();
@@ -40,7 +40,7 @@ struct Fixture {
   }
 };
 
-TEST_CASE_METHOD(Fixture, "HandleCache finds what was inserted") {
+TEST_CASE_METHOD(HandlesFixture, "HandleCache finds what was inserted") {
   const auto file = add(257);
   CHECK(cache.find(key(257)) == file);
   CHECK(cache.find(key(258)) == nullptr);
@@ -48,7 +48,8 @@ TEST_CASE_METHOD(Fixture, "HandleCache finds what was inserted") {
   CHECK(cache.size() == 1);
 }
 
-TEST_CASE_METHOD(Fixture, "HandleCache closes the least recently used file past its capacity") {
+TEST_CASE_METHOD(HandlesFixture,
+                 "HandleCache closes the least recently used file past its capacity") {
   add(257);
   add(258);
   cache.find(key(257));  // now 258 is the oldest
@@ -60,7 +61,7 @@ TEST_CASE_METHOD(Fixture, "HandleCache closes the least recently used file past 
   CHECK(cache.find(key(259)) != nullptr);
 }
 
-TEST_CASE_METHOD(Fixture, "HandleCache leaves a file open while somebody uses it") {
+TEST_CASE_METHOD(HandlesFixture, "HandleCache leaves a file open while somebody uses it") {
   auto used = add(257);
   add(258);
   add(259);
@@ -70,7 +71,7 @@ TEST_CASE_METHOD(Fixture, "HandleCache leaves a file open while somebody uses it
   CHECK(closed == 1);
 }
 
-TEST_CASE_METHOD(Fixture, "HandleCache keeps the first of two files of one key") {
+TEST_CASE_METHOD(HandlesFixture, "HandleCache keeps the first of two files of one key") {
   const auto first = add(257);
   add(257);
   CHECK(cache.find(key(257)) == first);
@@ -78,7 +79,7 @@ TEST_CASE_METHOD(Fixture, "HandleCache keeps the first of two files of one key")
   CHECK(closed == 1);  // the second
 }
 
-TEST_CASE_METHOD(Fixture, "HandleCache::clear closes everything") {
+TEST_CASE_METHOD(HandlesFixture, "HandleCache::clear closes everything") {
   add(257);
   add(258);
   cache.clear();
@@ -87,7 +88,7 @@ TEST_CASE_METHOD(Fixture, "HandleCache::clear closes everything") {
   CHECK(cache.find(key(257)) == nullptr);
 }
 
-TEST_CASE_METHOD(Fixture, "HandleCache lets go of old files, however much they are used") {
+TEST_CASE_METHOD(HandlesFixture, "HandleCache lets go of old files, however much they are used") {
   add(257);
   CHECK(cache.find(key(257), start + kMostAge - kInstant) != nullptr);
   CHECK(cache.find(key(257), start + kMostAge) == nullptr);
@@ -95,7 +96,7 @@ TEST_CASE_METHOD(Fixture, "HandleCache lets go of old files, however much they a
   CHECK(cache.size() == 0);
 }
 
-TEST_CASE_METHOD(Fixture, "HandleCache::close_old closes those that nobody asks for") {
+TEST_CASE_METHOD(HandlesFixture, "HandleCache::close_old closes those that nobody asks for") {
   add(257);
   cache.insert(key(258), std::make_shared<StubFile>(key(258), closed), start + kInstant);
   cache.close_old(start + kMostAge - kInstant);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "temporary_folder.h"
+#include "testing.h"
 
 namespace skep::service {
 namespace {
@@ -13,15 +14,10 @@ using dedupe::SizeClasses;
 using dedupe::Verdict;
 using skep::testing::contents_of;
 using skep::testing::TemporaryFolder;
+using skep::testing::uuid_of;
 using skep::testing::write_file;
 
 constexpr std::int64_t kHour = 3600, kDay = 24 * kHour;
-
-btrfs::Uuid uuid_of(std::uint8_t byte) {
-  btrfs::Uuid uuid;
-  uuid.fill(byte);
-  return uuid;
-}
 
 LeftAlone& left(HistoryRow& row, Verdict verdict) {
   return row.left[static_cast<std::size_t>(verdict)];

@@ -4,14 +4,15 @@
 #include <catch2/catch.hpp>
 
 #include "skep/btrfs/memory_filesystem.h"
+#include "testing.h"
 
 namespace skep::dedupe {
 namespace {
 
-constexpr std::uint64_t kBlock = 4096;
+using testing::kBlock;
 constexpr std::uint32_t kTail = 100;
 
-struct Fixture {
+struct CatalogFixture {
   btrfs::MemoryFilesystem fs;
   PhaseGate gate;
   Counters counters;
@@ -32,8 +33,8 @@ struct Fixture {
   }
 };
 
-TEST_CASE_METHOD(Fixture, "the tail of a file is found by the address of its block") {
-  const NewReference tail = Fixture::tail(1 << 20, 3);
+TEST_CASE_METHOD(CatalogFixture, "the tail of a file is found by the address of its block") {
+  const NewReference tail = CatalogFixture::tail(1 << 20, 3);
   catalog.add(tail);
   const auto found = catalog.find_tail(tail.address, kTail);
   REQUIRE(found);
@@ -45,7 +46,7 @@ TEST_CASE_METHOD(Fixture, "the tail of a file is found by the address of its blo
 
 // Its file holds another extent then. A block that is shared from there gives that one a reference
 // which nobody knows of, while it may be going itself.
-TEST_CASE_METHOD(Fixture, "of an extent that is gone no tail is found") {
+TEST_CASE_METHOD(CatalogFixture, "of an extent that is gone no tail is found") {
   const NewReference before = tail((1 << 20) - kBlock, 1);
   const NewReference gone = tail(1 << 20, 3);
   const NewReference after = tail((1 << 20) + 3 * kBlock, 1);
@@ -59,7 +60,8 @@ TEST_CASE_METHOD(Fixture, "of an extent that is gone no tail is found") {
   CHECK(knows(gone));
 }
 
-TEST_CASE_METHOD(Fixture, "the tail of a compressed extent lies beyond its end, and is forgotten") {
+TEST_CASE_METHOD(CatalogFixture,
+                 "the tail of a compressed extent lies beyond its end, and is forgotten") {
   const NewReference gone = tail(1 << 20, 20);
   const NewReference other = tail((1 << 20) + kBlock, 1);
   catalog.add(gone);

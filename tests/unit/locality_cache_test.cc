@@ -13,7 +13,7 @@ using btrfs::FileKey;
 
 constexpr std::uint64_t kWindow = LocalityCache::kWindowBlocks * kBlock;
 
-struct Fixture {
+struct CachedFixture {
   btrfs::MemoryFilesystem fs;
   Fingerprinter fingerprinter{fs.info()};
 
@@ -46,7 +46,7 @@ struct Fixture {
   }
 };
 
-TEST_CASE_METHOD(Fixture, "the fingerprint at an address is that of the csum tree") {
+TEST_CASE_METHOD(CachedFixture, "the fingerprint at an address is that of the csum tree") {
   const std::uint64_t a = address_of(file(distinct_blocks(1, 20)));
   LocalityCache cache(fs, fingerprinter);
   CHECK_FALSE(cache.loaded(a));
@@ -61,7 +61,7 @@ TEST_CASE_METHOD(Fixture, "the fingerprint at an address is that of the csum tre
   CHECK(cache.errors() == 0);
 }
 
-TEST_CASE_METHOD(Fixture, "blocks are found by content once their window is loaded") {
+TEST_CASE_METHOD(CachedFixture, "blocks are found by content once their window is loaded") {
   const Bytes data = distinct_blocks(1, 4);
   const std::uint64_t a = address_of(file(data)), b = address_of(file(data));
   LocalityCache cache(fs, fingerprinter);
@@ -72,7 +72,7 @@ TEST_CASE_METHOD(Fixture, "blocks are found by content once their window is load
   CHECK(found(cache, mix(12345)).empty());
 }
 
-TEST_CASE_METHOD(Fixture, "a search ends when it is told to") {
+TEST_CASE_METHOD(CachedFixture, "a search ends when it is told to") {
   const Bytes data = distinct_blocks(1, 1);
   const std::uint64_t a = address_of(file(data));
   file(data);
@@ -83,14 +83,14 @@ TEST_CASE_METHOD(Fixture, "a search ends when it is told to") {
   CHECK(visits == 2);
 }
 
-TEST_CASE_METHOD(Fixture, "blocks of zeros are known by address, and not found by content") {
+TEST_CASE_METHOD(CachedFixture, "blocks of zeros are known by address, and not found by content") {
   const std::uint64_t a = address_of(file(zero_blocks(3)));
   LocalityCache cache(fs, fingerprinter);
   CHECK(cache.at(a) == fingerprinter.zero());
   CHECK(found(cache, fingerprinter.zero()).empty());
 }
 
-TEST_CASE_METHOD(Fixture, "the extent that holds an address is found, and gaps have none") {
+TEST_CASE_METHOD(CachedFixture, "the extent that holds an address is found, and gaps have none") {
   const std::uint64_t a = address_of(file(distinct_blocks(1, 4)));
   const std::uint64_t b = address_of(file(distinct_blocks(2, 6)));
   LocalityCache cache(fs, fingerprinter);
@@ -106,7 +106,7 @@ TEST_CASE_METHOD(Fixture, "the extent that holds an address is found, and gaps h
   CHECK(cache.extent_at(b + 6 * kBlock) == nullptr);
 }
 
-TEST_CASE_METHOD(Fixture, "an extent that reaches into a window from before is known in it") {
+TEST_CASE_METHOD(CachedFixture, "an extent that reaches into a window from before is known in it") {
   const std::uint64_t blocks = GENERATE(2500U, 5000U);  // over one bound of windows, over two
   const std::uint64_t a = address_of(file(distinct_blocks(1, blocks)));
   const std::uint64_t b = address_of(file(distinct_blocks(2, 3)));
@@ -142,14 +142,14 @@ TEST_CASE("the longest extent is known in its last window") {
   CHECK(found->address == begin);
 }
 
-TEST_CASE_METHOD(Fixture, "an extent that ends before a window is not in it") {
+TEST_CASE_METHOD(CachedFixture, "an extent that ends before a window is not in it") {
   const std::uint64_t a = address_of(file(distinct_blocks(1, 10)));
   LocalityCache cache(fs, fingerprinter);
   REQUIRE(a < kWindow);
   CHECK(cache.extent_at(kWindow) == nullptr);
 }
 
-TEST_CASE_METHOD(Fixture, "the window that was used least recently makes room") {
+TEST_CASE_METHOD(CachedFixture, "the window that was used least recently makes room") {
   const std::uint64_t a = address_of(file(distinct_blocks(1, 3 * LocalityCache::kWindowBlocks)));
   const std::uint64_t one = a, two = a + kWindow, three = a + 2 * kWindow;
   LocalityCache cache(fs, fingerprinter, 2);
@@ -168,7 +168,7 @@ TEST_CASE_METHOD(Fixture, "the window that was used least recently makes room") 
   CHECK(found(cache, stored(one)).empty());
 }
 
-TEST_CASE_METHOD(Fixture, "what is forgotten is found no more, and its neighbours are") {
+TEST_CASE_METHOD(CachedFixture, "what is forgotten is found no more, and its neighbours are") {
   const Bytes data = distinct_blocks(1, 8);
   const std::uint64_t a = address_of(file(data)), b = address_of(file(data));
   LocalityCache cache(fs, fingerprinter);
@@ -183,7 +183,7 @@ TEST_CASE_METHOD(Fixture, "what is forgotten is found no more, and its neighbour
   CHECK(found(cache, first) == std::vector<std::uint64_t>{b});
 }
 
-TEST_CASE_METHOD(Fixture, "forgetting goes over the bounds of windows") {
+TEST_CASE_METHOD(CachedFixture, "forgetting goes over the bounds of windows") {
   const std::uint64_t a = address_of(file(distinct_blocks(1, 2 * LocalityCache::kWindowBlocks)));
   const std::uint64_t bound = (a / kWindow + 1) * kWindow;
   LocalityCache cache(fs, fingerprinter);
@@ -193,7 +193,7 @@ TEST_CASE_METHOD(Fixture, "forgetting goes over the bounds of windows") {
   CHECK(found(cache, after).empty());
 }
 
-TEST_CASE_METHOD(Fixture, "a window is read anew when extents may have come") {
+TEST_CASE_METHOD(CachedFixture, "a window is read anew when extents may have come") {
   const std::uint64_t a = address_of(file(distinct_blocks(1, 4)));
   LocalityCache cache(fs, fingerprinter);
   cache.at(a);
@@ -212,7 +212,7 @@ TEST_CASE_METHOD(Fixture, "a window is read anew when extents may have come") {
   CHECK(cache.windows_loaded() == 2);
 }
 
-TEST_CASE_METHOD(Fixture, "an error of the kernel counts, and leaves the window empty") {
+TEST_CASE_METHOD(CachedFixture, "an error of the kernel counts, and leaves the window empty") {
   const std::uint64_t a = address_of(file(distinct_blocks(1, 4)));
   LocalityCache cache(fs, fingerprinter);
   btrfs::FaultPlan faults;

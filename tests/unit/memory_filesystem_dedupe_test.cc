@@ -10,16 +10,17 @@ namespace {
 
 using namespace skep::testing;  // NOLINT: helpers read better without a prefix
 
-struct Fixture {
+struct DedupeFixture {
   MemoryFilesystem fs;
   FileKey file(const Bytes& bytes) { return fs.create(kTopLevelRoot, bytes); }
   std::uint64_t address(FileKey key, std::size_t item = 0) {
     return map_of(fs, key).extents.at(item).extent_address;
   }
-  ~Fixture() { CHECK(fs.check().ok()); }
+  ~DedupeFixture() { CHECK(fs.check().ok()); }
 };
 
-TEST_CASE_METHOD(Fixture, "dedupe of equal blocks frees the target's extent at the next sync") {
+TEST_CASE_METHOD(DedupeFixture,
+                 "dedupe of equal blocks frees the target's extent at the next sync") {
   const FileKey a = file(blocks("ABCD")), b = file(blocks("ABCD"));
   REQUIRE(fs.sync().ok());
   const std::uint64_t victim = address(b);
@@ -37,7 +38,7 @@ TEST_CASE_METHOD(Fixture, "dedupe of equal blocks frees the target's extent at t
   CHECK(fs.read_all(b) == blocks("ABCD"));
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe of a part leaves the rest and the whole extent in place") {
+TEST_CASE_METHOD(DedupeFixture, "dedupe of a part leaves the rest and the whole extent in place") {
   const FileKey a = file(blocks("xBCy")), b = file(blocks("ABCD"));
   const std::uint64_t victim = address(b);
   CHECK(is_same(dedupe_one(fs, a, kBlock, 2 * kBlock, b, kBlock), 2 * kBlock));
@@ -54,7 +55,7 @@ TEST_CASE_METHOD(Fixture, "dedupe of a part leaves the rest and the whole extent
   CHECK(fs.read_all(b) == blocks("ABCD"));
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe of differing bytes shares nothing") {
+TEST_CASE_METHOD(DedupeFixture, "dedupe of differing bytes shares nothing") {
   const FileKey a = file(blocks("ABCD")), b = file(blocks("ABCx"));
   const std::uint64_t before = address(b);
   const DedupeResult result = dedupe_one(fs, a, 0, 4 * kBlock, b, 0);
@@ -63,7 +64,8 @@ TEST_CASE_METHOD(Fixture, "dedupe of differing bytes shares nothing") {
   CHECK(address(b) == before);
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe shares a tail block when both ranges end with their files") {
+TEST_CASE_METHOD(DedupeFixture,
+                 "dedupe shares a tail block when both ranges end with their files") {
   const Bytes bytes = head(blocks("AB"), 5000);
   const FileKey a = file(bytes), b = file(bytes);
   CHECK(is_same(dedupe_one(fs, a, 0, 5000, b, 0), 5000));
@@ -73,7 +75,8 @@ TEST_CASE_METHOD(Fixture, "dedupe shares a tail block when both ranges end with 
   CHECK(fs.data_used() == 2 * kBlock);
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe of a tail with the inside of a file claims it, and leaves it") {
+TEST_CASE_METHOD(DedupeFixture,
+                 "dedupe of a tail with the inside of a file claims it, and leaves it") {
   const FileKey a = file(blocks("ABC")), b = file(head(blocks("AB"), 5000));
   const std::uint64_t victim = address(b);
   CHECK(is_same(dedupe_one(fs, a, 0, 5000, b, 0), 5000));
@@ -86,20 +89,22 @@ TEST_CASE_METHOD(Fixture, "dedupe of a tail with the inside of a file claims it,
   CHECK(fs.data_used() == 5 * kBlock);  // the victim lives on for its tail
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe does not compare the part of a block that it cuts off") {
+TEST_CASE_METHOD(DedupeFixture, "dedupe does not compare the part of a block that it cuts off") {
   const FileKey a = file(blocks("ABC")), b = file(joined(blocks("A"), Bytes(904, std::byte{9})));
   CHECK(is_same(dedupe_one(fs, a, 0, 5000, b, 0), 5000));
   CHECK(address(b) == address(a));
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe of a tail alone that cannot be shared claims it all the same") {
+TEST_CASE_METHOD(DedupeFixture,
+                 "dedupe of a tail alone that cannot be shared claims it all the same") {
   const FileKey a = file(blocks("AB")), b = file(head(blocks("A"), 100));
   const std::uint64_t before = address(b);
   CHECK(is_same(dedupe_one(fs, a, 0, 100, b, 0), 100));
   CHECK(address(b) == before);
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe of a source range past the end fails as a whole with EINVAL") {
+TEST_CASE_METHOD(DedupeFixture,
+                 "dedupe of a source range past the end fails as a whole with EINVAL") {
   const FileKey a = file(head(blocks("AB"), 5000)), b = file(blocks("AB"));
   const auto from = open_file(fs, a);
   const DedupeTarget to{open_file(fs, b), 0};
@@ -108,7 +113,7 @@ TEST_CASE_METHOD(Fixture, "dedupe of a source range past the end fails as a whol
   CHECK(errno_of(results.status()) == EINVAL);
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe of a target range past the end is EINVAL for that target") {
+TEST_CASE_METHOD(DedupeFixture, "dedupe of a target range past the end is EINVAL for that target") {
   const FileKey a = file(blocks("AB")), b = file(head(blocks("AB"), 5000)), c = file(blocks("AB"));
   const auto from = open_file(fs, a);
   const std::vector<DedupeTarget> to{{open_file(fs, b), 0}, {open_file(fs, c), 0}};
@@ -118,20 +123,20 @@ TEST_CASE_METHOD(Fixture, "dedupe of a target range past the end is EINVAL for t
   CHECK(is_same((*results)[1], 2 * kBlock));
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe of unaligned offsets is EINVAL") {
+TEST_CASE_METHOD(DedupeFixture, "dedupe of unaligned offsets is EINVAL") {
   const FileKey a = file(blocks("AAAA")), b = file(blocks("AAAA"));
   CHECK(is_error(dedupe_one(fs, a, 512, kBlock, b, 0), EINVAL));
   CHECK(is_error(dedupe_one(fs, a, 0, kBlock, b, 512), EINVAL));
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe into an immutable file is EPERM, from one it works") {
+TEST_CASE_METHOD(DedupeFixture, "dedupe into an immutable file is EPERM, from one it works") {
   const FileKey a = file(blocks("A")), b = file(blocks("A"));
   REQUIRE(fs.set_flags(b, kInodeImmutable).ok());
   CHECK(is_error(dedupe_one(fs, a, 0, kBlock, b, 0), EPERM));
   CHECK(is_same(dedupe_one(fs, b, 0, kBlock, a, 0), kBlock));
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe between nodatasum and checksummed files is EINVAL") {
+TEST_CASE_METHOD(DedupeFixture, "dedupe between nodatasum and checksummed files is EINVAL") {
   const FileKey a = file(blocks("A")), b = fs.create(kTopLevelRoot, blocks("A"), kInodeNodatasum),
                 c = fs.create(kTopLevelRoot, blocks("A"), kInodeNodatasum);
   CHECK(is_error(dedupe_one(fs, a, 0, kBlock, b, 0), EINVAL));
@@ -139,14 +144,14 @@ TEST_CASE_METHOD(Fixture, "dedupe between nodatasum and checksummed files is EIN
   CHECK(is_same(dedupe_one(fs, b, 0, kBlock, c, 0), kBlock));
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe into a read-only snapshot works") {
+TEST_CASE_METHOD(DedupeFixture, "dedupe into a read-only snapshot works") {
   const FileKey a = file(blocks("AB")), b = file(blocks("AB"));
   const std::uint64_t root = fs.snapshot(kTopLevelRoot);
   CHECK(is_same(dedupe_one(fs, a, 0, 2 * kBlock, {root, b.inode}, 0), 2 * kBlock));
   CHECK(address({root, b.inode}) == address(a));
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe with 127 targets works, with 128 it is ENOMEM") {
+TEST_CASE_METHOD(DedupeFixture, "dedupe with 127 targets works, with 128 it is ENOMEM") {
   const FileKey a = file(blocks("A"));
   const auto from = open_file(fs, a);
   std::vector<DedupeTarget> targets;
@@ -163,7 +168,8 @@ TEST_CASE_METHOD(Fixture, "dedupe with 127 targets works, with 128 it is ENOMEM"
   CHECK(fs.extent_count() == 2);
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe of overlapping ranges of one file is EINVAL, of others works") {
+TEST_CASE_METHOD(DedupeFixture,
+                 "dedupe of overlapping ranges of one file is EINVAL, of others works") {
   const FileKey a = file(blocks("AAAA"));
   CHECK(is_error(dedupe_one(fs, a, 0, 2 * kBlock, a, kBlock), EINVAL));
   CHECK(is_same(dedupe_one(fs, a, 0, 2 * kBlock, a, 2 * kBlock), 2 * kBlock));
@@ -172,12 +178,12 @@ TEST_CASE_METHOD(Fixture, "dedupe of overlapping ranges of one file is EINVAL, o
   CHECK(map.extents[1].extent_offset == 0);
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe of length 0 succeeds with 0 bytes") {
+TEST_CASE_METHOD(DedupeFixture, "dedupe of length 0 succeeds with 0 bytes") {
   const FileKey a = file(blocks("A")), b = file(blocks("A"));
   CHECK(is_same(dedupe_one(fs, a, 0, 0, b, 0), 0));
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe of zeroes with a hole makes a hole") {
+TEST_CASE_METHOD(DedupeFixture, "dedupe of zeroes with a hole makes a hole") {
   const FileKey b = file(joined(blocks("A"), Bytes(3 * kBlock)));
   const auto sparse = temporary(fs);
   REQUIRE(sparse->truncate(1 << 20).ok());
@@ -191,7 +197,7 @@ TEST_CASE_METHOD(Fixture, "dedupe of zeroes with a hole makes a hole") {
   CHECK(fs.read_all(b) == joined(blocks("A"), Bytes(3 * kBlock)));
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe keeps the compression of the source") {
+TEST_CASE_METHOD(DedupeFixture, "dedupe keeps the compression of the source") {
   const FileKey a = fs.create(kTopLevelRoot, blocks("ABCD"), 0, 3), b = file(blocks("ABCD"));
   CHECK(is_same(dedupe_one(fs, a, 0, 4 * kBlock, b, 0), 4 * kBlock));
   const FileMap map = map_of(fs, b);
@@ -202,7 +208,7 @@ TEST_CASE_METHOD(Fixture, "dedupe keeps the compression of the source") {
   CHECK(fs.data_used() == 2 * kBlock);
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe from an inline file copies the data, into one drops it") {
+TEST_CASE_METHOD(DedupeFixture, "dedupe from an inline file copies the data, into one drops it") {
   const Bytes bytes = bytes_of("a few bytes");
   const FileKey small = fs.create_inline(kTopLevelRoot, bytes), other = file(bytes);
   CHECK(is_same(dedupe_one(fs, small, 0, bytes.size(), other, 0), bytes.size()));
@@ -214,7 +220,7 @@ TEST_CASE_METHOD(Fixture, "dedupe from an inline file copies the data, into one 
   CHECK(fs.read_all(small) == bytes);
 }
 
-TEST_CASE_METHOD(Fixture, "dedupe of what is shared already changes nothing") {
+TEST_CASE_METHOD(DedupeFixture, "dedupe of what is shared already changes nothing") {
   const FileKey a = file(blocks("AB")), b = file(blocks("AB"));
   CHECK(is_same(dedupe_one(fs, a, 0, 2 * kBlock, b, 0), 2 * kBlock));
   CHECK(is_same(dedupe_one(fs, a, 0, 2 * kBlock, b, 0), 2 * kBlock));

@@ -10,7 +10,7 @@ namespace {
 
 using namespace skep::testing;  // NOLINT: helpers read better without a prefix
 
-struct Fixture {
+struct FaultyFixture {
   MemoryFilesystem fs;
   FileKey a = fs.create(kTopLevelRoot, blocks("ABCDEFGH"));
   FileKey b = fs.create(kTopLevelRoot, blocks("ABCDEFGH"));
@@ -25,10 +25,10 @@ struct Fixture {
     const auto map = fs.file_map(b, 0, kEverything);
     return map->extents[0].extent_address == fs.file_map(a, 0, 1)->extents[0].extent_address;
   }
-  ~Fixture() { CHECK(fs.check().ok()); }
+  ~FaultyFixture() { CHECK(fs.check().ok()); }
 };
 
-TEST_CASE_METHOD(Fixture, "io_error fails every call that has a status") {
+TEST_CASE_METHOD(FaultyFixture, "io_error fails every call that has a status") {
   const auto file = temporary(fs);
   FaultPlan plan;
   plan.io_error = 1;
@@ -54,7 +54,7 @@ TEST_CASE_METHOD(Fixture, "io_error fails every call that has a status") {
   CHECK(fs.read_all(a) == blocks("xBCDEFGH"));
 }
 
-TEST_CASE_METHOD(Fixture, "not_found hits lookups") {
+TEST_CASE_METHOD(FaultyFixture, "not_found hits lookups") {
   REQUIRE(fs.sync().ok());
   FaultPlan plan;
   plan.not_found = 1;
@@ -66,7 +66,7 @@ TEST_CASE_METHOD(Fixture, "not_found hits lookups") {
   CHECK(fs.sync().ok());
 }
 
-TEST_CASE_METHOD(Fixture, "no_space hits writes and sharing") {
+TEST_CASE_METHOD(FaultyFixture, "no_space hits writes and sharing") {
   const auto file = temporary(fs);
   FaultPlan plan;
   plan.no_space = 1;
@@ -77,7 +77,7 @@ TEST_CASE_METHOD(Fixture, "no_space hits writes and sharing") {
   CHECK_FALSE(shared());
 }
 
-TEST_CASE_METHOD(Fixture, "try_again and invalid are answers for a target") {
+TEST_CASE_METHOD(FaultyFixture, "try_again and invalid are answers for a target") {
   FaultPlan plan;
   plan.try_again = 1;
   fs.set_faults(plan);
@@ -89,7 +89,7 @@ TEST_CASE_METHOD(Fixture, "try_again and invalid are answers for a target") {
   CHECK_FALSE(shared());
 }
 
-TEST_CASE_METHOD(Fixture, "false_differs says so of equal bytes") {
+TEST_CASE_METHOD(FaultyFixture, "false_differs says so of equal bytes") {
   FaultPlan plan;
   plan.false_differs = 1;
   fs.set_faults(plan);
@@ -97,7 +97,7 @@ TEST_CASE_METHOD(Fixture, "false_differs says so of equal bytes") {
   CHECK_FALSE(shared());
 }
 
-TEST_CASE_METHOD(Fixture, "empty_answer succeeds with 0 bytes") {
+TEST_CASE_METHOD(FaultyFixture, "empty_answer succeeds with 0 bytes") {
   FaultPlan plan;
   plan.empty_answer = 1;
   fs.set_faults(plan);
@@ -105,7 +105,7 @@ TEST_CASE_METHOD(Fixture, "empty_answer succeeds with 0 bytes") {
   CHECK_FALSE(shared());
 }
 
-TEST_CASE_METHOD(Fixture, "short_answer shares the first blocks and says how many") {
+TEST_CASE_METHOD(FaultyFixture, "short_answer shares the first blocks and says how many") {
   FaultPlan plan;
   plan.short_answer = 1;
   fs.set_faults(plan);
@@ -124,7 +124,7 @@ TEST_CASE_METHOD(Fixture, "short_answer shares the first blocks and says how man
 }
 
 std::vector<int> answers_of(std::uint64_t seed) {
-  Fixture fixture;
+  FaultyFixture fixture;
   FaultPlan plan;
   plan.seed = seed;
   plan.try_again = 0.3;

@@ -11,13 +11,13 @@ namespace {
 
 using namespace skep::testing;  // NOLINT: helpers read better without a prefix
 
-struct Fixture {
+struct FilesFixture {
   MemoryFilesystem fs;
   FileKey file(const Bytes& bytes) { return fs.create(kTopLevelRoot, bytes); }
-  ~Fixture() { CHECK(fs.check().ok()); }
+  ~FilesFixture() { CHECK(fs.check().ok()); }
 };
 
-TEST_CASE_METHOD(Fixture, "a write inside an extent splits the file extent item") {
+TEST_CASE_METHOD(FilesFixture, "a write inside an extent splits the file extent item") {
   const FileKey a = file(blocks("ABCD"));
   REQUIRE(fs.write(a, kBlock + 10, bytes_of("xyz")).ok());
   Bytes expected = blocks("ABCD");
@@ -31,7 +31,7 @@ TEST_CASE_METHOD(Fixture, "a write inside an extent splits the file extent item"
   CHECK(map.extents[2].extent_address == map.extents[0].extent_address);
 }
 
-TEST_CASE_METHOD(Fixture, "file_map() gives the items that begin in the range") {
+TEST_CASE_METHOD(FilesFixture, "file_map() gives the items that begin in the range") {
   const FileKey a = file(blocks("AB"));
   REQUIRE(fs.write(a, 2 * kBlock, blocks("CD")).ok());
   REQUIRE(fs.write(a, 4 * kBlock, blocks("EF")).ok());
@@ -43,14 +43,14 @@ TEST_CASE_METHOD(Fixture, "file_map() gives the items that begin in the range") 
   CHECK(fs.file_map({999, a.inode}, 0, 1).status().code() == absl::StatusCode::kNotFound);
 }
 
-TEST_CASE_METHOD(Fixture, "holes have no items and read as zeroes") {
+TEST_CASE_METHOD(FilesFixture, "holes have no items and read as zeroes") {
   const FileKey a = file(blocks("A"));
   REQUIRE(fs.write(a, 3 * kBlock, blocks("D")).ok());
   REQUIRE(map_of(fs, a).extents.size() == 2);
   CHECK(fs.read_all(a) == joined(joined(blocks("A"), Bytes(2 * kBlock)), blocks("D")));
 }
 
-TEST_CASE_METHOD(Fixture, "punch drops whole blocks and writes zeroes at the edges") {
+TEST_CASE_METHOD(FilesFixture, "punch drops whole blocks and writes zeroes at the edges") {
   const FileKey a = file(blocks("ABCD"));
   REQUIRE(fs.punch(a, kBlock / 2, 2 * kBlock).ok());
   Bytes expected = blocks("ABCD");
@@ -64,7 +64,7 @@ TEST_CASE_METHOD(Fixture, "punch drops whole blocks and writes zeroes at the edg
   CHECK(fs.read_all(a) == expected);
 }
 
-TEST_CASE_METHOD(Fixture, "a file shrunk into a block keeps the block's old bytes on disk") {
+TEST_CASE_METHOD(FilesFixture, "a file shrunk into a block keeps the block's old bytes on disk") {
   const FileKey a = file(blocks("AB"));
   const std::uint64_t address = map_of(fs, a).extents[0].extent_address;
   REQUIRE(fs.truncate(a, kBlock + 100).ok());
@@ -74,7 +74,7 @@ TEST_CASE_METHOD(Fixture, "a file shrunk into a block keeps the block's old byte
   CHECK(all_csums(fs).at(address + kBlock) == crc32c(blocks("B")));
 }
 
-TEST_CASE_METHOD(Fixture, "a file that grows again has zeroes where it was cut") {
+TEST_CASE_METHOD(FilesFixture, "a file that grows again has zeroes where it was cut") {
   for (const bool by_write : {false, true}) {
     const FileKey a = file(blocks("AB"));
     REQUIRE(fs.truncate(a, kBlock + 100).ok());
@@ -90,7 +90,7 @@ TEST_CASE_METHOD(Fixture, "a file that grows again has zeroes where it was cut")
   }
 }
 
-TEST_CASE_METHOD(Fixture, "fallocate fills holes and leaves data alone") {
+TEST_CASE_METHOD(FilesFixture, "fallocate fills holes and leaves data alone") {
   const FileKey a = file(blocks("A"));
   REQUIRE(fs.write(a, 2 * kBlock, blocks("C")).ok());
   REQUIRE(fs.fallocate(a, 0, 4 * kBlock).ok());
@@ -102,7 +102,7 @@ TEST_CASE_METHOD(Fixture, "fallocate fills holes and leaves data alone") {
         joined(joined(blocks("A"), Bytes(kBlock)), joined(blocks("C"), Bytes(kBlock))));
 }
 
-TEST_CASE_METHOD(Fixture, "nodatacow files are written in place until somebody shares") {
+TEST_CASE_METHOD(FilesFixture, "nodatacow files are written in place until somebody shares") {
   const std::uint64_t flags = kInodeNodatacow | kInodeNodatasum;
   const FileKey a = fs.create(kTopLevelRoot, blocks("AB"), flags);
   const std::uint64_t address = map_of(fs, a).extents[0].extent_address;
@@ -118,7 +118,7 @@ TEST_CASE_METHOD(Fixture, "nodatacow files are written in place until somebody s
   CHECK(fs.read_all(b) == blocks("1B"));
 }
 
-TEST_CASE_METHOD(Fixture, "inline data moves to an extent when the file grows") {
+TEST_CASE_METHOD(FilesFixture, "inline data moves to an extent when the file grows") {
   const FileKey a = fs.create_inline(kTopLevelRoot, bytes_of("small"));
   REQUIRE(map_of(fs, a).extents.size() == 1);
   CHECK(map_of(fs, a).extents[0].type == FileExtentType::kInline);
@@ -131,7 +131,7 @@ TEST_CASE_METHOD(Fixture, "inline data moves to an extent when the file grows") 
   CHECK(fs.read_all(a) == joined(head(bytes_of("sma"), 2 * kBlock), blocks("C")));
 }
 
-TEST_CASE_METHOD(Fixture, "reflink refuses what FICLONERANGE refuses") {
+TEST_CASE_METHOD(FilesFixture, "reflink refuses what FICLONERANGE refuses") {
   const FileKey a = file(head(blocks("AB"), 5000)), b = file(blocks("ABC"));
   const FileKey nodatasum = fs.create(kTopLevelRoot, blocks("AB"), kInodeNodatasum);
   CHECK(errno_of(fs.reflink(a, 1, kBlock, b, 0)) == EINVAL);
@@ -144,7 +144,7 @@ TEST_CASE_METHOD(Fixture, "reflink refuses what FICLONERANGE refuses") {
   CHECK(fs.read_all(b) == joined(blocks("AB"), head(blocks("AB"), 5000)));
 }
 
-TEST_CASE_METHOD(Fixture, "open files read, short only at the end") {
+TEST_CASE_METHOD(FilesFixture, "open files read, short only at the end") {
   const FileKey a = file(head(blocks("AB"), 5000));
   const auto opened = open_file(fs, a);
   CHECK(opened->key() == a);
@@ -156,7 +156,7 @@ TEST_CASE_METHOD(Fixture, "open files read, short only at the end") {
   CHECK(*opened->read(5000, buffer) == 0);
 }
 
-TEST_CASE_METHOD(Fixture, "a removed file lives while it is open") {
+TEST_CASE_METHOD(FilesFixture, "a removed file lives while it is open") {
   const FileKey a = file(blocks("A"));
   auto opened = open_file(fs, a);
   REQUIRE(fs.remove(a).ok());
@@ -174,7 +174,7 @@ TEST_CASE_METHOD(Fixture, "a removed file lives while it is open") {
   CHECK(errno_of(fs.remove(a)) == ENOENT);
 }
 
-TEST_CASE_METHOD(Fixture, "a temporary file allocates when it is written back, not before") {
+TEST_CASE_METHOD(FilesFixture, "a temporary file allocates when it is written back, not before") {
   const auto file = temporary(fs);
   REQUIRE(file->write(0, blocks("A")).ok());
   REQUIRE(file->write(kBlock, blocks("B")).ok());
@@ -193,7 +193,7 @@ TEST_CASE_METHOD(Fixture, "a temporary file allocates when it is written back, n
   CHECK(fs.files().empty());
 }
 
-TEST_CASE_METHOD(Fixture, "a temporary file is written back by sync and by dedupe") {
+TEST_CASE_METHOD(FilesFixture, "a temporary file is written back by sync and by dedupe") {
   const auto file = temporary(fs);
   REQUIRE(file->write(0, blocks("A")).ok());
   REQUIRE(fs.sync().ok());
@@ -209,7 +209,7 @@ TEST_CASE_METHOD(Fixture, "a temporary file is written back by sync and by dedup
         map_of(fs, file->key()).extents[1].extent_address);
 }
 
-TEST_CASE_METHOD(Fixture, "a temporary file's references drop when its last owner lets go") {
+TEST_CASE_METHOD(FilesFixture, "a temporary file's references drop when its last owner lets go") {
   auto file = temporary(fs);
   REQUIRE(file->write(0, blocks("AB")).ok());
   REQUIRE(fs.sync().ok());
@@ -223,7 +223,7 @@ TEST_CASE_METHOD(Fixture, "a temporary file's references drop when its last owne
   CHECK(fs.data_used() == 0);
 }
 
-TEST_CASE_METHOD(Fixture, "a temporary file cut inside its last block shares it as a tail") {
+TEST_CASE_METHOD(FilesFixture, "a temporary file cut inside its last block shares it as a tail") {
   const FileKey target = file(bytes_of("tail"));
   const auto source = temporary(fs);
   REQUIRE(source->write(0, bytes_of("tail, and more")).ok());
@@ -266,7 +266,7 @@ TEST_CASE("a temporary file that was never written back gives its reserved space
   CHECK(fs.write(fs.create(kTopLevelRoot), 0, blocks("CD")).ok());
 }
 
-TEST_CASE_METHOD(Fixture, "on_call is told each call, and may change files meanwhile") {
+TEST_CASE_METHOD(FilesFixture, "on_call is told each call, and may change files meanwhile") {
   const FileKey a = file(blocks("A")), b = file(blocks("A"));
   std::vector<std::string> calls;
   fs.set_on_call([&](std::string_view call) {

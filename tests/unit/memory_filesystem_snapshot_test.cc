@@ -8,7 +8,7 @@ namespace {
 
 using namespace skep::testing;  // NOLINT: helpers read better without a prefix
 
-struct Fixture {
+struct SnapshotsFixture {
   MemoryFilesystem fs;
   std::uint64_t origin = fs.add_subvolume();
   FileKey a = fs.create(origin, blocks("ABCD"));
@@ -25,15 +25,16 @@ struct Fixture {
     FAIL("no root " << root);
     return {};
   }
-  ~Fixture() { CHECK(fs.check().ok()); }
+  ~SnapshotsFixture() { CHECK(fs.check().ok()); }
 };
 
-TEST_CASE_METHOD(Fixture, "the top-level subvolume is there from the start") {
+TEST_CASE_METHOD(SnapshotsFixture, "the top-level subvolume is there from the start") {
   CHECK(subvolume(kTopLevelRoot).last_snapshot == 0);
   CHECK(fs.subvolumes()->size() == 2);
 }
 
-TEST_CASE_METHOD(Fixture, "a snapshot's shared leaf adds no reference to the extent item") {
+TEST_CASE_METHOD(SnapshotsFixture,
+                 "a snapshot's shared leaf adds no reference to the extent item") {
   const std::uint64_t copy = fs.snapshot(origin);
   CHECK(extent().refs == 1);
   CHECK(extent().refs_all_inline());
@@ -46,7 +47,8 @@ TEST_CASE_METHOD(Fixture, "a snapshot's shared leaf adds no reference to the ext
   CHECK(fs.read_all({copy, a.inode}) == blocks("ABCD"));
 }
 
-TEST_CASE_METHOD(Fixture, "both sides of a snapshot name its generation, and older extents too") {
+TEST_CASE_METHOD(SnapshotsFixture,
+                 "both sides of a snapshot name its generation, and older extents too") {
   const std::uint64_t copy = fs.snapshot(origin);
   CHECK(subvolume(origin).last_snapshot == subvolume(copy).last_snapshot);
   CHECK(subvolume(copy).read_only);
@@ -62,7 +64,8 @@ TEST_CASE_METHOD(Fixture, "both sides of a snapshot name its generation, and old
   }
 }
 
-TEST_CASE_METHOD(Fixture, "rewriting the snapshot's item gives it a reference of its own") {
+TEST_CASE_METHOD(SnapshotsFixture,
+                 "rewriting the snapshot's item gives it a reference of its own") {
   const std::uint64_t copy = fs.snapshot(origin, false);
   REQUIRE(fs.write({copy, a.inode}, 0, blocks("x")).ok());
   REQUIRE(fs.sync().ok());
@@ -73,7 +76,7 @@ TEST_CASE_METHOD(Fixture, "rewriting the snapshot's item gives it a reference of
   CHECK(fs.read_all({copy, a.inode}) == blocks("xBCD"));
 }
 
-TEST_CASE_METHOD(Fixture, "rewriting the origin's item leaves a shared reference") {
+TEST_CASE_METHOD(SnapshotsFixture, "rewriting the origin's item leaves a shared reference") {
   const std::uint64_t copy = fs.snapshot(origin);
   REQUIRE(fs.write(a, 0, blocks("1234")).ok());
   REQUIRE(fs.sync().ok());
@@ -84,7 +87,7 @@ TEST_CASE_METHOD(Fixture, "rewriting the origin's item leaves a shared reference
   CHECK(fs.read_all({copy, a.inode}) == blocks("ABCD"));
 }
 
-TEST_CASE_METHOD(Fixture, "several snapshots of one leaf are one shared reference") {
+TEST_CASE_METHOD(SnapshotsFixture, "several snapshots of one leaf are one shared reference") {
   fs.snapshot(origin);
   const std::uint64_t second = fs.snapshot(origin);
   fs.snapshot(second);
@@ -97,7 +100,8 @@ TEST_CASE_METHOD(Fixture, "several snapshots of one leaf are one shared referenc
   CHECK(fs.logical_ino(extent().address, false, 10)->size() == 3);
 }
 
-TEST_CASE_METHOD(Fixture, "an item that was rewritten to the same extent shares no leaf any more") {
+TEST_CASE_METHOD(SnapshotsFixture,
+                 "an item that was rewritten to the same extent shares no leaf any more") {
   const FileKey keeper = fs.create(origin, blocks("ABCD"));
   fs.snapshot(origin);
   // Away from its extent and back to it: the origin's item is a new one, the snapshot's is not.
@@ -113,7 +117,7 @@ TEST_CASE_METHOD(Fixture, "an item that was rewritten to the same extent shares 
   CHECK(extent().shared_refs);
 }
 
-TEST_CASE_METHOD(Fixture, "an extent is freed when the last snapshot lets go of it") {
+TEST_CASE_METHOD(SnapshotsFixture, "an extent is freed when the last snapshot lets go of it") {
   const std::uint64_t copy = fs.snapshot(origin);
   REQUIRE(fs.remove(a).ok());
   REQUIRE(fs.sync().ok());
@@ -123,7 +127,7 @@ TEST_CASE_METHOD(Fixture, "an extent is freed when the last snapshot lets go of 
   CHECK(fs.data_used() == 0);
 }
 
-TEST_CASE_METHOD(Fixture, "open files hold their subvolume back") {
+TEST_CASE_METHOD(SnapshotsFixture, "open files hold their subvolume back") {
   const std::uint64_t copy = fs.snapshot(origin);
   auto file = open_file(fs, {copy, a.inode});
   CHECK(fs.remove_subvolume(copy).code() == absl::StatusCode::kFailedPrecondition);
@@ -133,7 +137,7 @@ TEST_CASE_METHOD(Fixture, "open files hold their subvolume back") {
   CHECK_FALSE(fs.remove_subvolume(kTopLevelRoot).ok());
 }
 
-TEST_CASE_METHOD(Fixture, "temporary files are left out of snapshots") {
+TEST_CASE_METHOD(SnapshotsFixture, "temporary files are left out of snapshots") {
   const auto file = temporary(fs);
   REQUIRE(file->write(0, blocks("T")).ok());
   const std::uint64_t copy = fs.snapshot(kTopLevelRoot);

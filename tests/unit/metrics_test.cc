@@ -16,7 +16,7 @@ namespace {
 using skep::testing::contents_of;
 using skep::testing::TemporaryFolder;
 
-Status some_status() {
+Status metrics_status() {
   Status s;
   s.filesystem = "0e7d8c9a-2b41-4e0a-9f7e-3d1c5b6a7f80";
   s.version = "1.2.3";
@@ -38,7 +38,7 @@ bool has_line(const std::string& text, const std::string& line) {
 const std::string kOf = "{filesystem=\"0e7d8c9a-2b41-4e0a-9f7e-3d1c5b6a7f80\"} ";
 
 TEST_CASE("metrics give the totals since ever, and the present state", "[status]") {
-  const std::string text = metrics_text(some_status());
+  const std::string text = metrics_text(metrics_status());
   INFO(text);
   for (const std::string& line :
        {"skep_scanned_extents_total" + kOf + "21", "skep_scanned_bytes_total" + kOf + "22",
@@ -53,7 +53,7 @@ TEST_CASE("metrics give the totals since ever, and the present state", "[status]
 }
 
 TEST_CASE("metrics have one phase at a time", "[status]") {
-  Status s = some_status();
+  Status s = metrics_status();
   s.phase = "held";
   const std::string text = metrics_text(s);
   const std::string of = kOf.substr(0, kOf.size() - 2) + ",phase=";
@@ -63,7 +63,7 @@ TEST_CASE("metrics have one phase at a time", "[status]") {
 }
 
 TEST_CASE("each metric is explained and typed once, right before its samples", "[status]") {
-  std::istringstream lines(metrics_text(some_status()));
+  std::istringstream lines(metrics_text(metrics_status()));
   std::set<std::string> seen;
   std::string line, helped, typed;
   while (std::getline(lines, line)) {
@@ -84,14 +84,14 @@ TEST_CASE("each metric is explained and typed once, right before its samples", "
 }
 
 TEST_CASE("label values are escaped", "[status]") {
-  Status s = some_status();
+  Status s = metrics_status();
   s.version = "1\"2\\3\n4";
   CHECK(metrics_text(s).find("version=\"1\\\"2\\\\3\\n4\"} 1\n") != std::string::npos);
 }
 
 TEST_CASE("metrics replace the file of their filesystem, and leave nothing else", "[status]") {
   const TemporaryFolder folder;
-  const Status s = some_status();
+  const Status s = metrics_status();
   REQUIRE(write_metrics(folder.path(), s).ok());
   REQUIRE(write_metrics(folder.path(), s).ok());
   CHECK(contents_of(folder.file("skep-" + s.filesystem + ".prom")) == metrics_text(s));
@@ -108,7 +108,7 @@ TEST_CASE("promtool has nothing to say about the metrics", "[status]") {
   }
   const TemporaryFolder folder;
   const std::string metrics = folder.file("metrics"), said = folder.file("said");
-  skep::testing::write_file(metrics, metrics_text(some_status()));
+  skep::testing::write_file(metrics, metrics_text(metrics_status()));
   const std::string command = "promtool check metrics <" + metrics + " >" + said + " 2>&1";
   const int status = std::system(command.c_str());
   CHECK(contents_of(said) == "");

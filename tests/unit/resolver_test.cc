@@ -12,7 +12,7 @@ using namespace skep::testing;  // NOLINT: helpers read better without a prefix
 using btrfs::Extent;
 using btrfs::FileKey;
 
-struct Fixture {
+struct ResolvingFixture {
   btrfs::MemoryFilesystem fs;
   PhaseGate gate;
   Counters counters;
@@ -38,7 +38,7 @@ struct Fixture {
   }
 };
 
-TEST_CASE_METHOD(Fixture, "references that the extent item names need no LOGICAL_INO") {
+TEST_CASE_METHOD(ResolvingFixture, "references that the extent item names need no LOGICAL_INO") {
   const FileKey a = file(head(blocks("ABCD"), 3 * kBlock + 50));
   const FileKey b = file({});
   REQUIRE(fs.reflink(a, kBlock, 2 * kBlock, b, 0).ok());
@@ -61,7 +61,8 @@ TEST_CASE_METHOD(Fixture, "references that the extent item names need no LOGICAL
   CHECK(of_b.length == 2 * kBlock);
 }
 
-TEST_CASE_METHOD(Fixture, "a file that uses an extent in several places is named for each") {
+TEST_CASE_METHOD(ResolvingFixture,
+                 "a file that uses an extent in several places is named for each") {
   const FileKey a = file(blocks("ABCD"));
   REQUIRE(fs.reflink(a, 0, kBlock, a, 6 * kBlock).ok());
   REQUIRE(fs.write(a, 2 * kBlock, blocks("x")).ok());
@@ -74,7 +75,7 @@ TEST_CASE_METHOD(Fixture, "a file that uses an extent in several places is named
   CHECK(offsets == std::vector<std::uint64_t>{0, 3 * kBlock, 6 * kBlock});
 }
 
-TEST_CASE_METHOD(Fixture, "after a snapshot LOGICAL_INO names the references in it") {
+TEST_CASE_METHOD(ResolvingFixture, "after a snapshot LOGICAL_INO names the references in it") {
   const FileKey a = file(blocks("ABCD"));
   const std::uint64_t copy = fs.snapshot(root);
   const auto extent = extent_of(a);
@@ -92,7 +93,8 @@ TEST_CASE_METHOD(Fixture, "after a snapshot LOGICAL_INO names the references in 
   }
 }
 
-TEST_CASE_METHOD(Fixture, "extents newer than the last snapshot need no LOGICAL_INO again") {
+TEST_CASE_METHOD(ResolvingFixture,
+                 "extents newer than the last snapshot need no LOGICAL_INO again") {
   fs.snapshot(root);
   const FileKey a = file(blocks("ABCD"));
   const auto resolved = resolve(extent_of(a));
@@ -101,7 +103,7 @@ TEST_CASE_METHOD(Fixture, "extents newer than the last snapshot need no LOGICAL_
   CHECK(fs.calls("logical_ino") == 0);
 }
 
-TEST_CASE_METHOD(Fixture, "extents of files that must be left alone say why") {
+TEST_CASE_METHOD(ResolvingFixture, "extents of files that must be left alone say why") {
   const bool snapshotted = GENERATE(false, true);
   INFO(snapshotted);
   const FileKey a = file(blocks("ABCD"), btrfs::kInodeImmutable);
@@ -109,7 +111,7 @@ TEST_CASE_METHOD(Fixture, "extents of files that must be left alone say why") {
   CHECK(resolve(extent_of(a)).verdict == Verdict::kImmutable);
 }
 
-TEST_CASE_METHOD(Fixture, "a deleted file that is still open is left to go by itself") {
+TEST_CASE_METHOD(ResolvingFixture, "a deleted file that is still open is left to go by itself") {
   const FileKey deleted = file(blocks("AB"));
   const FileKey stays = file({});
   REQUIRE(fs.reflink(deleted, 0, kBlock, stays, 0).ok());
@@ -127,7 +129,8 @@ TEST_CASE_METHOD(Fixture, "a deleted file that is still open is left to go by it
   CHECK(resolve(extent_of(stays)).verdict == Verdict::kUnreferenced);
 }
 
-TEST_CASE_METHOD(Fixture, "references say that an extent belongs to files without checksums") {
+TEST_CASE_METHOD(ResolvingFixture,
+                 "references say that an extent belongs to files without checksums") {
   const std::uint64_t flags = GENERATE(as<std::uint64_t>{}, btrfs::kInodeNodatasum,
                                        btrfs::kInodeNodatasum | btrfs::kInodeNodatacow);
   const bool snapshotted = GENERATE(false, true);
@@ -139,7 +142,8 @@ TEST_CASE_METHOD(Fixture, "references say that an extent belongs to files withou
   CHECK(resolved.kind == btrfs::ExtentKind{0, true});
 }
 
-TEST_CASE_METHOD(Fixture, "an extent of files with and of files without checksums is left") {
+TEST_CASE_METHOD(ResolvingFixture,
+                 "an extent of files with and of files without checksums is left") {
   const bool snapshotted = GENERATE(false, true);
   const FileKey a = file(blocks("ABCD"));
   const FileKey b = file({});
@@ -149,7 +153,7 @@ TEST_CASE_METHOD(Fixture, "an extent of files with and of files without checksum
   CHECK(resolve(extent_of(a)).verdict == Verdict::kNodatasum);
 }
 
-TEST_CASE_METHOD(Fixture, "one immutable file among others is enough") {
+TEST_CASE_METHOD(ResolvingFixture, "one immutable file among others is enough") {
   const FileKey a = file(blocks("ABCD"));
   const FileKey b = file({});
   REQUIRE(fs.reflink(a, 0, 4 * kBlock, b, 0).ok());
@@ -157,7 +161,8 @@ TEST_CASE_METHOD(Fixture, "one immutable file among others is enough") {
   CHECK(resolve(extent_of(a)).verdict == Verdict::kImmutable);
 }
 
-TEST_CASE_METHOD(Fixture, "preallocated extents are left, also when they are written in part") {
+TEST_CASE_METHOD(ResolvingFixture,
+                 "preallocated extents are left, also when they are written in part") {
   const FileKey a = file({});
   REQUIRE(fs.fallocate(a, 0, 4 * kBlock).ok());
   CHECK(resolve(extent_of(a)).verdict == Verdict::kPreallocated);
@@ -165,7 +170,8 @@ TEST_CASE_METHOD(Fixture, "preallocated extents are left, also when they are wri
   CHECK(resolve(extent_of(a)).verdict == Verdict::kPreallocated);
 }
 
-TEST_CASE_METHOD(Fixture, "references say that an extent is compressed, and how long it unpacks") {
+TEST_CASE_METHOD(ResolvingFixture,
+                 "references say that an extent is compressed, and how long it unpacks") {
   const FileKey a = file(blocks("ABCDEFGH"), 0, 3);
   const bool snapshotted = GENERATE(false, true);
   if (snapshotted) fs.snapshot(root);
@@ -179,7 +185,7 @@ TEST_CASE_METHOD(Fixture, "references say that an extent is compressed, and how 
   CHECK(resolved.references[0].length == 8 * kBlock);
 }
 
-TEST_CASE_METHOD(Fixture, "an extent whose file was written meanwhile has changed") {
+TEST_CASE_METHOD(ResolvingFixture, "an extent whose file was written meanwhile has changed") {
   const FileKey a = file(blocks("ABCD"));
   const auto extent = extent_of(a);
   SECTION("in part, so that there are more references") {
@@ -190,7 +196,7 @@ TEST_CASE_METHOD(Fixture, "an extent whose file was written meanwhile has change
   CHECK(resolve(extent).verdict == Verdict::kChanged);
 }
 
-TEST_CASE_METHOD(Fixture, "an extent that nobody refers to any more is going by itself") {
+TEST_CASE_METHOD(ResolvingFixture, "an extent that nobody refers to any more is going by itself") {
   const FileKey a = file(blocks("ABCD"));
   const std::uint64_t copy = fs.snapshot(root);
   const auto extent = extent_of(a);
@@ -201,7 +207,7 @@ TEST_CASE_METHOD(Fixture, "an extent that nobody refers to any more is going by 
   CHECK(resolve(extent).verdict == Verdict::kUnreferenced);
 }
 
-TEST_CASE_METHOD(Fixture, "the files that hold one block are named for it alone") {
+TEST_CASE_METHOD(ResolvingFixture, "the files that hold one block are named for it alone") {
   const FileKey a = file(blocks("ABCD"));
   const FileKey b = file({});
   REQUIRE(fs.reflink(a, kBlock, kBlock, b, 0).ok());

@@ -6,19 +6,15 @@
 #include <string>
 
 #include "temporary_folder.h"
+#include "testing.h"
 
 namespace skep::service {
 namespace {
 
 using skep::testing::contents_of;
 using skep::testing::TemporaryFolder;
+using skep::testing::uuid_of;
 using skep::testing::write_file;
-
-btrfs::Uuid uuid_of(std::uint8_t byte) {
-  btrfs::Uuid uuid;
-  uuid.fill(byte);
-  return uuid;
-}
 
 StateDir open_dir(const std::string& path) {
   auto dir = StateDir::open(path, uuid_of(7));

@@ -24,6 +24,15 @@ using Bytes = std::vector<std::byte>;
 inline constexpr std::uint64_t kBlock = 4096;
 inline constexpr std::uint64_t kEverything = std::numeric_limits<std::uint64_t>::max();
 
+inline btrfs::Uuid uuid_of(std::uint8_t byte) {
+  btrfs::Uuid uuid;
+  uuid.fill(byte);
+  return uuid;
+}
+
+// For what asks whether to stop.
+inline bool never() { return false; }
+
 inline Bytes bytes_of(std::string_view text) {
   Bytes out;
   for (const char c : text) out.push_back(static_cast<std::byte>(c));

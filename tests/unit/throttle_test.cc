@@ -9,6 +9,7 @@
 
 #include "fake_machine.h"
 #include "skep/service/pressure_rest.h"
+#include "testing.h"
 
 namespace skep::service {
 namespace {
@@ -17,7 +18,7 @@ using namespace std::chrono_literals;
 
 constexpr std::uint64_t kMiB = 1ULL << 20, kGiB = 1ULL << 30;
 
-bool never() { return false; }
+using testing::never;
 
 struct Setup {
   explicit Setup(const ThrottleSettings& settings = {}, DailyUse used = {},

@@ -13,11 +13,12 @@
 
 #include "skep/btrfs/descriptor.h"
 #include "temporary_folder.h"
+#include "testing.h"
 
 namespace skep::service {
 namespace {
 
-bool never() { return false; }
+using testing::never;
 
 // The pace behind a turn: counts what reaches it.
 class Behind final : public dedupe::Pace {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
-#include "skep/service/utf8.h"
+#include "skep/btrfs/utf8.h"
 
 #include <catch2/catch.hpp>
 #include <string>
 
-namespace skep::service {
+namespace skep::btrfs {
 namespace {
 
 TEST_CASE("utf8: what is appended is one character") {
@@ -29,4 +29,4 @@ TEST_CASE("utf8: overlong forms, surrogates and stray bytes are none") {
 }
 
 }  // namespace
-}  // namespace skep::service
+}  // namespace skep::btrfs

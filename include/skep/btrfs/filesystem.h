@@ -17,6 +17,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -91,6 +92,8 @@ class Filesystem {
   // gives; `buffer_bytes` bounds the call.
   virtual absl::StatusOr<ExtentPage> extents(std::uint64_t first, std::uint64_t last,
                                              std::size_t buffer_bytes) = 0;
+  // The data extent at exactly this address, if there is one (still).
+  absl::StatusOr<std::optional<Extent>> extent_at(std::uint64_t address);
   // The same from `first` to the end, but extents older than `generation` may be left out: for
   // walks that look for what is new, whose cost is then that of the metadata written since.
   virtual absl::StatusOr<ExtentPage> extents_since(std::uint64_t first, std::uint64_t generation,

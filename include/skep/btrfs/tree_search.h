@@ -10,11 +10,17 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 
 #include "skep/btrfs/parse.h"
 
 namespace skep::btrfs {
+
+// The end of a range that takes in all offsets of its objectid and type.
+inline constexpr std::uint64_t kLastOffset = std::numeric_limits<std::uint64_t>::max();
+// Buffers for one item, and for a walk.
+inline constexpr std::size_t kLookUpBytes = 4096, kWalkBytes = 256 << 10;
 
 // Thread-compatible: one search buffer, so one walk at a time for each object.
 class TreeSearch {

@@ -27,6 +27,8 @@ namespace skep::dedupe {
 
 class MetadataPrice {
  public:
+  // With as many copies as the filesystem keeps of its metadata; one when it can not be asked.
+  explicit MetadataPrice(btrfs::Filesystem& fs);
   MetadataPrice(std::uint32_t node_bytes, std::uint32_t copies)
       : node_bytes_(node_bytes), copies_(copies) {}
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-namespace skep::service {
+namespace skep::btrfs {
 
 // The length of the character that the text begins with; 0 when that is none, or the text is empty.
 std::size_t utf8_length(std::string_view text);
@@ -16,4 +16,4 @@ bool is_utf8(std::string_view text);
 // `code` is at most 0x10ffff.
 void append_utf8(std::string& out, std::uint32_t code);
 
-}  // namespace skep::service
+}  // namespace skep::btrfs

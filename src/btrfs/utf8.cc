@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-#include "skep/service/utf8.h"
+#include "skep/btrfs/utf8.h"
 
-namespace skep::service {
+namespace skep::btrfs {
 namespace {
 
 // How many bytes follow a first byte; 4 for what is none.
@@ -58,4 +58,4 @@ void append_utf8(std::string& out, std::uint32_t code) {
   }
 }
 
-}  // namespace skep::service
+}  // namespace skep::btrfs
