@@ -59,7 +59,7 @@ struct MemorySubvolume {
 struct ItemKey {
   FileKey file;
   std::uint64_t offset = 0;
-  auto operator<=>(const ItemKey&) const = default;
+  auto operator<=>(const ItemKey&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
 struct MemoryExtent {

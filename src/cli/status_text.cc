@@ -115,8 +115,7 @@ class StatusText {
     line("table",
          fmt::format("{}; {} of {} cells in use, {:.1f} %; level {}", format_size(s_.table_bytes),
                      grouped(s_.table_cells), grouped(s_.table_capacity),
-                     100 * share_of(s_.table_cells, s_.table_capacity),
-                     s_.table_level));
+                     100 * share_of(s_.table_cells, s_.table_capacity), s_.table_level));
   }
 
   void add_generations() {
