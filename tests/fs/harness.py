@@ -724,10 +724,15 @@ class LoopFilesystem:
             _live.remove(self)
 
 
+def mount_table():
+    """The lines of /proc/self/mountinfo; names in them are any bytes, also those of tests beside this one."""
+    return pathlib.Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+
+
 def mount_points_below(folder):
     """What is mounted at the folder or in it, in the order of mounting. A neighbour whose name begins
     alike is not in it."""
-    points = [line.split()[4] for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines()]
+    points = [line.split()[4] for line in mount_table()]
     return [point for point in points if pathlib.PurePath(point).is_relative_to(folder)]
 
 

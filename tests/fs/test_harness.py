@@ -118,6 +118,16 @@ class Observation(FilesystemTest):
                 self.fs.unmount()
 
 
+    def test_mounts_are_found_beside_one_whose_name_is_no_text(self):
+        other = os.fsencode(self.fs.folder) + b"/\xff b"
+        os.mkdir(other)
+        harness.command("mount", "--bind", self.fs.mnt, other)
+        try:
+            self.assertIn(self.fs.mnt, harness.mount_points_below(self.fs.folder))
+        finally:
+            harness.command("umount", other)
+
+
 class Cleanup(unittest.TestCase):
 
     SCRIPT = textwrap.dedent("""
@@ -143,7 +153,7 @@ class Cleanup(unittest.TestCase):
 
     def assert_gone(self, folder, device):
         self.assertFalse(os.path.exists(folder))
-        self.assertNotIn(folder, pathlib.Path("/proc/self/mountinfo").read_text())
+        self.assertEqual(harness.mount_points_below(folder), [])
         for _ in range(100):
             try:
                 if folder not in (device / "loop/backing_file").read_text():

@@ -170,8 +170,7 @@ class Container:
 
     def _make_groups(self):
         """A group in each hierarchy that systemd itself uses."""
-        mounts = [line.split() for line in pathlib.Path("/proc/self/mountinfo").read_text()
-                  .splitlines() if " - cgroup" in line]
+        mounts = [line.split() for line in harness.mount_table() if " - cgroup" in line]
         for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             for fields in mounts:

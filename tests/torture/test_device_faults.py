@@ -216,8 +216,7 @@ class DeviceFaults(unittest.TestCase):
         held = self.populate(fs)
         fs.fail("pwrite")
         done = self.run_amid(fs, (0, 1, 4))
-        with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
-            options = next(line for line in mounts if f" {fs.mnt} " in line).split(" - ")[1].split()[2]
+        options = next(line for line in harness.mount_table() if f" {fs.mnt} " in line).split(" - ")[1].split()[2]
         if options.startswith("ro"):
             self.assertNotEqual(done.returncode, 0, "read-only, and not a word of it")
             self.assertRegex(done.stderr, "(?i)read-only|input/output error")
