@@ -119,7 +119,7 @@ class Observation(FilesystemTest):
 
 
     def test_mounts_are_found_beside_one_whose_name_is_no_text(self):
-        other = os.fsencode(self.fs.folder) + b"/\xff b"
+        other = os.fsdecode(os.fsencode(self.fs.folder) + b"/\xff b")
         os.mkdir(other)
         harness.command("mount", "--bind", self.fs.mnt, other)
         try:
