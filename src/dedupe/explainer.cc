@@ -45,7 +45,7 @@ struct Explainer::Shared {
   FileFilter filter;
   Resolver resolver;
   FingerprintStage loader;
-  const Strangers strangers;
+  Strangers strangers;
   ContentMarks marks;
 };
 
@@ -60,7 +60,7 @@ struct Explainer::Look {
                s.counters, s.options},
               kind, window()),
         plan({s.fs, s.fingerprinter, s.table, s.contents, s.resolver, catalog, price, roles,
-              s.counters, s.options, [] {}}) {}
+              s.strangers, s.counters, s.options, [] {}}) {}
 
   Window window() const {
     return {kind == PassKind::kQuick ? s.done.quick : s.done.deep,

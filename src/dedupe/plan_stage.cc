@@ -127,7 +127,9 @@ bool PlanStage::is_stranger(const Run& run, const Reference& reference) {
   if (!read(source->file, source->offset, a) || !read(reference.file, offset, b)) return false;
   ++p_.counters.lone_read;
   p_.counters.bytes_read_asked += 2 * block_;
-  return a != b;
+  if (a == b) return false;
+  p_.strangers.met(a, b);
+  return true;
 }
 
 void PlanStage::drop_strangers(Match& match, const std::vector<Reference>& references) {
@@ -138,6 +140,7 @@ void PlanStage::drop_strangers(Match& match, const std::vector<Reference>& refer
   if (!any || strangers < limits::kStrangersFrequent) return;
   std::erase_if(match.runs, [&](const Run& run) {
     if (!run.lone) return false;
+    if (p_.strangers.frequent(match.victim.blocks[run.first])) return true;
     const auto holds = [&](const Reference& r) {
       const std::uint64_t at = run.first * block_;
       return at >= r.extent_offset && at + block_ <= r.extent_offset + r.length;

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <span>
 #include <vector>
 
 #include "skep/dedupe/limits.h"
@@ -33,10 +32,15 @@ void Strangers::look_into(Place one, Place other, std::uint64_t length) {
         read_both({one.file, one.offset + at}, {other.file, other.offset + at}, a, b);
     if (got < block_) return;
     if (std::memcmp(a.data(), b.data(), block_) == 0) continue;
-    const auto fingerprint = fingerprinter_.from_block(a, false);
-    if (fingerprint == fingerprinter_.from_block(b, false)) met(fingerprint);
+    met(a, b);
     return;
   }
+}
+
+void Strangers::met(std::span<const std::byte> one, std::span<const std::byte> other) {
+  if (fingerprinter_.bits() > 32) return;
+  const auto fingerprint = fingerprinter_.from_block(one, false);
+  if (fingerprint == fingerprinter_.from_block(other, false)) count(fingerprint);
 }
 
 bool Strangers::is_frequent(index::Fingerprint fingerprint) const {
@@ -45,7 +49,7 @@ bool Strangers::is_frequent(index::Fingerprint fingerprint) const {
   return found != pairs_.end() && found->second >= kEnough;
 }
 
-void Strangers::met(index::Fingerprint fingerprint) {
+void Strangers::count(index::Fingerprint fingerprint) {
   ++counters_.stranger_pairs;
   absl::MutexLock lock(&mutex_);
   if (pairs_.size() >= limits::kStrangers && !pairs_.contains(fingerprint)) pairs_.clear();

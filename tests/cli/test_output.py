@@ -5,7 +5,7 @@ import os
 import pty
 import re
 
-from cli_harness import DONE, SharedFilesystem, harness
+from cli_harness import DONE, call, SharedFilesystem, harness
 
 
 class Output(SharedFilesystem):
@@ -22,6 +22,19 @@ class Output(SharedFilesystem):
         self.assertEqual(report["mount"], self.fs.mnt)
         self.assertEqual(report["result"], "done")
         self.assertTrue(answer.stdout.endswith("\n"))
+
+    def test_json_of_a_mount_point_whose_name_is_no_text(self):
+        mount = os.fsdecode(os.fsencode(self.fs.folder) + b"/mount \xff")
+        os.mkdir(mount)
+        harness.command("mount", "--bind", self.fs.mnt, mount)
+        try:
+            for words in (["run", "--once", "--state-dir", self.state()], ["estimate"],
+                          ["report", "--state-dir", self.state()]):
+                answer = call(*words, "--json", mount)
+                self.assertEqual(answer.status, DONE, answer)
+                self.assertEqual(json.loads(answer.stdout)["mount"], f"{self.fs.folder}/mount \ufffd")
+        finally:
+            harness.command("umount", mount)
 
     def test_json_and_quiet_leave_stderr_empty(self):
         answer = self.run_once("--json", "--quiet")

@@ -360,6 +360,21 @@ TEST_CASE_METHOD(Stranger,
   CHECK(counters.share_differs == 0);
 }
 
+TEST_CASE_METHOD(Stranger,
+                 "lone blocks that were forged are read until it is known that they are") {
+  crowd_table();
+  for (std::size_t i = 1; i < 2 * Strangers::kEnough; ++i) {
+    Bytes forged = lone;
+    change_without_checksum(forged, 1000 + 8 * i);
+    file(joined(joined(part(keeper, 0, 4), forged), part(keeper, 4, 4)));
+  }
+  const auto plans = plans_of(plan());
+  CHECK(plans.size() == 2 * Strangers::kEnough);
+  for (const ReplacementPlan& plan : plans) CHECK(plan.copied_bytes == kBlock);
+  CHECK(counters.lone_read == Strangers::kEnough);
+  CHECK(counters.stranger_pairs == Strangers::kEnough);
+}
+
 TEST_CASE_METHOD(Stranger, "where they are rare a lone block is believed, and found out once") {
   auto batches = plan();
   const auto plans = plans_of(batches);

@@ -106,7 +106,7 @@ struct Pipeline {
                               roles, strangers, counters, options},
                              pass, window);
     dedupe::PlanStage planner({fs, fingerprinter, *table, contents, resolver, catalog, price, roles,
-                               counters, options, [&] {
+                               strangers, counters, options, [&] {
                                  on_kept();
                                  match.expect_changes();
                                }});

@@ -28,6 +28,7 @@
 #include "skep/dedupe/pace.h"
 #include "skep/dedupe/resolver.h"
 #include "skep/dedupe/roles.h"
+#include "skep/dedupe/strangers.h"
 #include "skep/dedupe/types.h"
 #include "skep/index/content_cache.h"
 #include "skep/index/table.h"
@@ -45,6 +46,7 @@ class PlanStage {
     KeeperCatalog& catalog;
     MetadataPrice& price;
     Roles& roles;
+    Strangers& strangers;
     Counters& counters;
     Options options;
     std::function<void()> kept;  // called when an extent that was thought gone stays

@@ -13,9 +13,9 @@
 // blocks of the contents that he aims at. Of 1 TiB (2^28 blocks) without any purpose no fingerprint
 // gets there: that nine of them have one is expected 2^32 (1/16)^9 / 9! = 1e-7 times.
 //
-// Lone blocks that the plan stage reads, where strangers are frequent by chance, are not counted
-// here. With fingerprints of 64 bits nothing is looked for. What cannot be read tells nothing:
-// there are no errors. Thread-safe.
+// So do lone blocks that the plan stage reads, where strangers are frequent by chance. With
+// fingerprints of 64 bits nothing is looked for. What cannot be read tells nothing: there are no
+// errors. Thread-safe.
 #pragma once
 
 #include <absl/base/thread_annotations.h>
@@ -25,6 +25,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "skep/btrfs/filesystem.h"
 #include "skep/dedupe/counters.h"
@@ -46,6 +47,8 @@ class Strangers {
   };
   // Two ranges of `length` bytes were found to differ. Reads at most 128 KiB of each.
   void look_into(Place one, Place other, std::uint64_t length);
+  // The same of two blocks, as they have been read.
+  void met(std::span<const std::byte> one, std::span<const std::byte> other);
   // Nothing is to be looked for by this fingerprint alone.
   bool frequent(index::Fingerprint fingerprint) const {
     return any_frequent_.load(std::memory_order_relaxed) && is_frequent(fingerprint);
@@ -53,7 +56,7 @@ class Strangers {
 
  private:
   bool is_frequent(index::Fingerprint fingerprint) const ABSL_LOCKS_EXCLUDED(mutex_);
-  void met(index::Fingerprint fingerprint) ABSL_LOCKS_EXCLUDED(mutex_);
+  void count(index::Fingerprint fingerprint) ABSL_LOCKS_EXCLUDED(mutex_);
 
   const index::Fingerprinter& fingerprinter_;
   const std::uint64_t block_;
