@@ -131,9 +131,10 @@ class Commands(harness.FilesystemTest):
         script += "\n[[ -z $(jobs -p) ]] || { kill $(jobs -p) 2>/dev/null || :; wait || :; }\n"
         pathlib.Path(self.folder, "example").write_text(script)
         outer = f"""set -e
-            # The namespace begins with the mounts of other tests, which would last as long as it does.
+            # The namespace begins with the mounts of other tests, which would last as long as it does. One goes
+            # by itself when its folder is removed.
             awk '$5 ~ "/skep-test-" {{ print $5 }}' /proc/self/mountinfo | tac | while read -r point; do
-                umount --lazy "$(printf %b "$point")"
+                umount --lazy "$(printf %b "$point")" 2>/dev/null || :
             done
             cd {self.folder}
             mount -t overlay -o lowerdir=/,upperdir=$PWD/upper,workdir=$PWD/work overlay root
