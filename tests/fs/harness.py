@@ -48,6 +48,8 @@ MIB = 1 << 20
 
 SKIPPED = 77  # exit status of a test file that skipped everything; ctest's SKIP_RETURN_CODE
 MOST_SECONDS_TO_SEND = 20
+# A container that starts has copies of all mounts until it has its own root.
+MOST_SECONDS_TO_FORGET = 60
 SEND_AGAIN = "Resource temporarily unavailable"  # EAGAIN, as btrfs send says it
 # A skep built with sanitizers looks for leaks through ptrace, which is taken.
 STRACE = ("strace", "-E", "LSAN_OPTIONS=detect_leaks=0")
@@ -468,12 +470,13 @@ class LoopFilesystem:
         """The kernel remembers unmounted devices and would refuse an older copy of the same btrfs on
         another one, so it is told to forget this one. Another process's mount namespace, copied while
         this was mounted, may keep it busy for a while."""
-        for attempt in range(100):
+        end = time.monotonic() + MOST_SECONDS_TO_FORGET
+        while True:
             try:
                 command("btrfs", "device", "scan", "--forget", self.loop)
                 break
             except HarnessError:
-                if attempt == 99:
+                if time.monotonic() > end:
                     raise
                 time.sleep(0.05)
 
