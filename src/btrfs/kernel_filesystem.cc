@@ -19,7 +19,6 @@
 #include <chrono>
 #include <cstring>
 #include <iterator>
-#include <limits>
 #include <utility>
 
 #include "dedupe_range.h"

@@ -12,7 +12,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <limits>
 
 #include "inode_names.h"
 #include "skep/btrfs/status.h"

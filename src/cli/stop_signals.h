@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// SIGINT and SIGTERM as a wish to stop.
+// SIGINT and SIGTERM as a wish to stop. Any thread may read it.
 #pragma once
 
 #include <atomic>
