@@ -2,6 +2,7 @@
 #include "estimate.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <optional>
@@ -20,6 +21,7 @@ namespace {
 // What both commands do with their answer.
 template <typename Result, typename Look, typename Show>
 int look_and_show(const LookCommand& command, Look look, Show show) {
+  if (command.quiet) spdlog::set_level(spdlog::level::err);
   const std::atomic<bool>& stop = stop_on_signals();
   service::Progress progress;
   Result result;
@@ -47,8 +49,8 @@ int estimate(const LookCommand& command) {
   return look_and_show<service::EstimateResult>(
       command, service::estimate, [&](const service::EstimateResult& result) {
         const std::string& mount = command.options.target;
-        return command.json ? estimate_json(mount, result.estimate)
-                            : estimate_text(mount, result.estimate, on_terminal());
+        return command.json ? estimate_json(mount, result.found)
+                            : estimate_text(mount, result.found, on_terminal());
       });
 }
 
@@ -56,8 +58,8 @@ int tune(const LookCommand& command) {
   return look_and_show<service::TuneResult>(
       command, service::tune, [&](const service::TuneResult& result) {
         const std::string& mount = command.options.target;
-        return command.json ? tune_json(mount, result.tuning)
-                            : tune_text(mount, result.tuning, on_terminal());
+        return command.json ? tune_json(mount, result.found)
+                            : tune_text(mount, result.found, on_terminal());
       });
 }
 

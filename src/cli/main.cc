@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "command_tree.h"
+#include "log.h"
 #include "option_table.h"
 #include "output.h"
 #include "skep/btrfs/filesystem_uuid.h"
@@ -182,6 +183,7 @@ int main(int argc, char** argv) {
   // Debian's Abseil checks lock order at run time: 2 % of a run. ThreadSanitizer does it in tests.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   try {
+    skep::cli::set_up_log();
     return skep::cli::parse_and_run(argc, argv);
   } catch (const std::exception& e) {
     // The last stop: libraries throw when memory is out.

@@ -5,11 +5,12 @@
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 
 #include "skep/service/sizes.h"
+#include "status_text.h"
 
 namespace skep::cli {
 namespace {
@@ -40,28 +41,28 @@ ProgressLine::~ProgressLine() {
 }
 
 void ProgressLine::run() {
-  const auto begin = std::chrono::steady_clock::now();
   std::unique_lock lock(mutex_);
   const auto every =
       terminal_ ? std::chrono::nanoseconds(kTerminalEvery) : std::chrono::nanoseconds(kLogEvery);
-  while (!ended_changed_.wait_for(lock, every, [this] { return ended_; })) {
-    show(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
-  }
+  while (!ended_changed_.wait_for(lock, every, [this] { return ended_; })) show();
 }
 
-void ProgressLine::show(double seconds) {
-  const std::uint64_t total = progress_.total_bytes;
-  const std::uint64_t done = std::min<std::uint64_t>(progress_.counters.bytes_progress, total);
-  const double share = total == 0 ? 0 : static_cast<double>(done) / static_cast<double>(total);
-  best_percent_ = std::max(best_percent_, share * 100);
-  std::string text =
-      fmt::format("{:3.0f} %  {} of {}  {} {}", best_percent_, format_size(done),
-                  format_size(total), format_size(progress_.counters.freed_bytes()), gained_);
-  if (seconds > kLeastSeconds && done != 0) {
-    const double rate = static_cast<double>(done) / seconds;
-    text += fmt::format("  {}/s  {} left", format_size(static_cast<std::uint64_t>(rate)),
-                        format_duration(static_cast<double>(total - done) / rate));
+void ProgressLine::show() {
+  const auto now = progress_.now();
+  if (now.part.empty()) return;
+  std::string text = part_in_words(now.part) + ": ";
+  if (now.total_bytes == 0) {
+    text += format_duration(now.seconds);
+  } else {
+    text += fmt::format("{:.0f} %, {} of {}", std::floor(now.share * 100),
+                        format_size(now.done_bytes), format_size(now.total_bytes));
   }
+  if (now.share > 0 && now.share < 1 && now.seconds > kLeastSeconds) {
+    const double rate = static_cast<double>(now.done_bytes) / now.seconds;
+    text += fmt::format(", {}/s, {} left", format_size(static_cast<std::uint64_t>(rate)),
+                        format_duration(now.seconds * (1 - now.share) / now.share));
+  }
+  text += fmt::format("; {} {}", format_size(progress_.counters.freed_bytes()), gained_);
   if (terminal_) {
     fmt::print(stderr, "\r{}\033[K", text);
     std::fflush(stderr);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 //
-// Shows how far a run is while it goes on: on a terminal one line that is written over, elsewhere a
+// Shows how far work is while it goes on: on a terminal one line that is written over, elsewhere a
 // log line now and then. Reads Progress from a thread of its own, from construction to destruction.
 #pragma once
 
@@ -9,7 +9,7 @@
 #include <string_view>
 #include <thread>
 
-#include "skep/service/run_once.h"
+#include "skep/service/progress.h"
 
 namespace skep::cli {
 
@@ -23,12 +23,11 @@ class ProgressLine {
 
  private:
   void run();
-  void show(double seconds);
+  void show();
 
   const service::Progress& progress_;
   const std::string_view gained_;
   const bool terminal_;
-  double best_percent_ = 0;  // further passes add work; the line never goes backwards
   std::mutex mutex_;
   std::condition_variable ended_changed_;
   bool ended_ = false;

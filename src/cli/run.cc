@@ -2,8 +2,6 @@
 #include "run.h"
 
 #include <fmt/format.h>
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/sinks/systemd_sink.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -13,10 +11,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <memory>
 #include <optional>
 #include <string_view>
-#include <utility>
 
 #include "progress_line.h"
 #include "scan_summary.h"
@@ -43,23 +39,6 @@ void install_bus_error_handler() {
   struct sigaction action {};
   action.sa_handler = on_bus_error;
   sigaction(SIGBUS, &action, nullptr);
-}
-
-void set_up_log(const RunCommand& command) {
-  // With levels, as a service; else as a program that somebody looks at.
-  const bool to_journal = std::getenv("JOURNAL_STREAM") != nullptr && isatty(STDERR_FILENO) == 0;
-  spdlog::sink_ptr sink;
-  if (to_journal) {
-    sink = std::make_shared<spdlog::sinks::systemd_sink_mt>("skep");
-  } else {
-    sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
-  }
-  auto logger = std::make_shared<spdlog::logger>("skep", std::move(sink));
-  logger->set_pattern(to_journal ? "%v" : "skep: %v");
-  logger->set_level(command.quiet     ? spdlog::level::err
-                    : command.verbose ? spdlog::level::debug
-                                      : spdlog::level::info);
-  spdlog::set_default_logger(std::move(logger));
 }
 
 }  // namespace
@@ -111,7 +90,9 @@ int run_daemon(const RunCommand& command, const ReadSettings& settings) {
 }  // namespace
 
 int run(const RunCommand& command, const ReadSettings& settings) {
-  set_up_log(command);
+  spdlog::set_level(command.quiet     ? spdlog::level::err
+                    : command.verbose ? spdlog::level::debug
+                                      : spdlog::level::info);
   install_bus_error_handler();
   return command.once ? run_once(command) : run_daemon(command, settings);
 }

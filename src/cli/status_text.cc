@@ -31,10 +31,13 @@ constexpr Words kPhases[] = {
     {"starting", "starting"},     {"idle", "idle: everything is looked at"},
     {"working", "working"},       {"held", "waiting"},
     {"unmounted", "not mounted"}, {"stopping", "stopping"}};
-constexpr Words kPasses[] = {{"quick", "by checksums"},
-                             {"content_scan", "learning what compressed data holds"},
-                             {"deep_plain", "deep, plain data"},
-                             {"deep_read", "deep, data that has to be read"}};
+constexpr Words kParts[] = {{"scan", "reading metadata"},
+                            {"quick", "by checksums"},
+                            {"content_scan", "learning what compressed data holds"},
+                            {"deep_plain", "deep, plain data"},
+                            {"deep_read", "deep, data that has to be read"},
+                            {"survey", "reading metadata"},
+                            {"sample", "comparing"}};
 constexpr Words kHolds[] = {{"paused", "paused; 'skep resume' lets it go on"},
                             {"io_pressure", "others wait for storage"},
                             {"cpu_pressure", "others wait for processors"},
@@ -53,7 +56,7 @@ constexpr Words kHolds[] = {{"paused", "paused; 'skep resume' lets it go on"},
 
 // A name that this skep does not know is shown as it is.
 template <std::size_t kCount>
-std::string in_words(const Words (&words)[kCount], const std::string& name) {
+std::string in_words(const Words (&words)[kCount], std::string_view name) {
   for (const auto& [known, text] : words) {
     if (known == name) return std::string(text);
   }
@@ -176,9 +179,11 @@ std::string short_text(const Instance& instance, bool bars) {
 
 }  // namespace
 
+std::string part_in_words(std::string_view part) { return in_words(kParts, part); }
+
 std::string state_in_words(const Status& status) {
   std::string out = in_words(kPhases, status.phase);
-  if (!status.pass.empty()) out += ": " + in_words(kPasses, status.pass);
+  if (!status.pass.empty()) out += ": " + part_in_words(status.pass);
   if (status.seconds_left) out += fmt::format("; {} left", format_duration(*status.seconds_left));
   return out;
 }

@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
+#include <string_view>
 
 #include "skep/service/instances.h"
 
@@ -19,6 +20,8 @@ std::string instances_text(const service::Instances& instances, bool bars);
 // newline; `one_line`: and holding no other.
 std::string instances_json(const service::Instances& instances, bool one_line);
 
+// What is said of a part of the work; see service::Progress.
+std::string part_in_words(std::string_view part);
 // Parts of these: what it does; and why it waits or is slow, empty when it does not.
 std::string state_in_words(const service::Status& status);
 std::string hold_in_words(const service::Status& status);

@@ -15,13 +15,12 @@
 namespace skep::dedupe {
 namespace {
 
+constexpr std::string_view kScan = "scan";
+
 std::uint64_t extents_of(const Census& census) {
   return std::accumulate(census.extents.begin(), census.extents.end(), std::uint64_t{0});
 }
 
-}  // namespace
-
-namespace {
 std::optional<std::uint32_t> tries_of(const std::vector<Position::Retry>& all,
                                       std::uint64_t address) {
   for (const auto& one : all) {
@@ -29,6 +28,7 @@ std::optional<std::uint32_t> tries_of(const std::vector<Position::Retry>& all,
   }
   return std::nullopt;
 }
+
 }  // namespace
 
 Rounds::Rounds(const Parts& parts, Position& position, Hooks hooks)
@@ -169,7 +169,7 @@ absl::Status Rounds::look_at_late(Window window) {
 
 // The pass that the position names, from its cursor to its end.
 absl::Status Rounds::pass() {
-  hooks_.pass_begins();
+  ++passes_;
   const std::uint64_t gone = p_.counters.bytes_gone;
   for (;;) {
     auto result = engine_.run_pass(
@@ -196,12 +196,12 @@ absl::Status Rounds::pass() {
 }
 
 absl::Status Rounds::quick() {
-  hooks_.more_work(census_.bytes_from(position_.cursor.tier));
+  hooks_.begins(name_of(PassKind::kQuick), census_.bytes_from(position_.cursor.tier));
   return pass();
 }
 
 absl::Status Rounds::read_contents() {
-  hooks_.more_work(census_.bytes_from(0));
+  hooks_.begins(name_of(PassKind::kContentScan), census_.bytes_from(0));
   for (;;) {
     auto status = engine_.read_contents(
         position_.window, position_.cursor.address, [this] { return stopped() || turns_aside_; },
@@ -221,7 +221,9 @@ absl::Status Rounds::read_contents() {
 absl::Status Rounds::deep(PassKind kind) {
   if (position_.kind != kind) begin(kind, position_.window);
   if (!engine_.anything_to_deepen()) return absl::OkStatus();
-  if (kind == PassKind::kDeepRead) hooks_.more_work(census_.bytes_from(position_.cursor.tier));
+  // Of plain extents those that are marked are looked at, which are not counted.
+  const bool counted = kind == PassKind::kDeepRead;
+  hooks_.begins(name_of(kind), counted ? census_.bytes_from(position_.cursor.tier) : 0);
   const std::uint64_t before = p_.counters.freed_bytes();
   auto status = pass();
   const std::uint64_t after = p_.counters.freed_bytes();
@@ -242,6 +244,7 @@ absl::StatusOr<Census> Rounds::scan_window(Window window) {
 }
 
 absl::Status Rounds::take_census() {
+  hooks_.begins(kScan, 0);
   auto census = scan_window(position_.window);
   if (!census.ok()) return census.status();
   census_ = *census;
@@ -299,6 +302,7 @@ void Rounds::note_lost_table() {
 // first pass, so that new extents meet it.
 absl::Status Rounds::refill() {
   note_lost_table();
+  hooks_.begins(kScan, 0);
   const auto stop = [this] { return stopped(); };
   if (const std::uint64_t done = position_.done_generation; position_.table_generation < done) {
     auto census = scan(p_.fs, p_.fingerprinter, {position_.table_generation, done}, p_.table, stop,
@@ -380,6 +384,7 @@ absl::StatusOr<std::uint64_t> Rounds::commit() {
 absl::Status Rounds::index_up_to(std::uint64_t to) {
   const bool resized = p_.table.resized_from_bytes() != 0;
   const Window window{resized ? 0 : position_.table_generation, to};
+  hooks_.begins(kScan, 0);
   auto census = scan(
       p_.fs, p_.fingerprinter, window, p_.table, [this] { return stopped(); }, p_.pace,
       position_.filter.extent_bytes);

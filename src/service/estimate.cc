@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "skep/service/estimate.h"
 
-#include <chrono>
 #include <memory>
 #include <numeric>
 #include <utility>
 
 #include "look.h"
-#include "skep/service/session.h"
-#include "target.h"
 
 namespace skep::service {
 namespace {
@@ -25,7 +22,7 @@ absl::Status look(btrfs::Filesystem& fs, const EstimateOptions& options, Progres
   const index::Fingerprinter fingerprinter(info);
   auto space = fs.space();
   if (!space.ok()) return space.status();
-  progress.total_bytes = space->data.used;
+  progress.begin("survey", space->data.used);
   out.filesystem = info.uuid;
   out.table_bytes = options.settings.table_size_bytes;
   if (out.table_bytes == 0)
@@ -43,7 +40,7 @@ absl::Status look(btrfs::Filesystem& fs, const EstimateOptions& options, Progres
   out.looked_bytes = census.bytes_from(0);
   out.looked_extents =
       std::accumulate(census.extents.begin(), census.extents.end(), std::uint64_t{0});
-  progress.total_bytes = progress.counters.bytes_progress + out.looked_bytes;
+  progress.begin("sample", out.looked_bytes);
   auto gains = dedupe::imagine(parts, out.survey, **table, sample, true, progress.counters);
   if (!gains.ok()) return gains.status();
   out.gains = *std::move(gains);
@@ -58,16 +55,9 @@ absl::Status look(btrfs::Filesystem& fs, const EstimateOptions& options, Progres
 
 EstimateResult estimate(const EstimateOptions& options, Progress& progress,
                         const std::atomic<bool>& stop) {
-  EstimateResult out;
-  Target target = open_target(options.target, Purpose::kLook);
-  out.refusal = target.refusal;
-  if (target.filesystem == nullptr) return out;
-  warn_of_unmatched(*target.filesystem, options.settings.engine.filter);
-  const auto begin = std::chrono::steady_clock::now();
-  out.status = look(*target.filesystem, options, progress, stop, out.estimate);
-  out.estimate.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  return out;
+  return look_at<Estimate>(options, [&](btrfs::Filesystem& fs, Estimate& out) {
+    return look(fs, options, progress, stop, out);
+  });
 }
 
 }  // namespace skep::service

@@ -80,8 +80,8 @@ void add_state(Text& text, const Status& status) {
   text.gauge("skep_held", "Whether skep waits for something, or is paused.",
              is_held(status) ? 1 : 0);
   text.gauge("skep_slowed", "Whether skep works with rests.", status.slowed ? 1 : 0);
-  text.gauge("skep_progress_ratio", "How much of the present work is done.", status.progress);
-  text.gauge("skep_work_bytes", "Length of the extents of the present work.", status.work_total);
+  text.gauge("skep_progress_ratio", "How much of the present pass is done.", status.progress);
+  text.gauge("skep_work_bytes", "Length of the extents of the present pass.", status.work_total);
   text.gauge("skep_work_done_bytes", "Length of its extents that are done.", status.work_done);
 }
 

@@ -53,33 +53,20 @@ bool Reporter::note_error(const std::string& message) {
   return is_new;
 }
 
-void Reporter::begin_work() {
-  work_begin_ = progress_.counters.bytes_progress;
-  total_begin_ = progress_.total_bytes;
-  work_since_ = Clock::now();
-  status_.progress = 0;
-}
-
 void Reporter::describe_work(const Facts& facts) {
-  if (facts.working && !was_working_) begin_work();
-  was_working_ = facts.working;
   status_.seconds_left.reset();
   status_.pass.clear();
-  if (!facts.working) {
-    status_.work_done = status_.work_total = 0;
-    status_.progress = 0;
-    return;
+  Progress::Now now;
+  if (facts.working) {
+    status_.pass = name_of(facts.view.position.kind);
+    now = progress_.now();
   }
-  status_.pass = name_of(facts.view.position.kind);
-  status_.work_total = progress_.total_bytes - total_begin_;
-  status_.work_done =
-      std::min<std::uint64_t>(progress_.counters.bytes_progress - work_begin_, status_.work_total);
-  if (status_.work_total == 0) return;
-  const double done = static_cast<double>(status_.work_done);
-  const double total = static_cast<double>(status_.work_total);
-  status_.progress = std::max(status_.progress, done / total);
-  const double seconds = std::chrono::duration<double>(Clock::now() - work_since_).count();
-  if (done > 0 && seconds > kLeastSeconds) status_.seconds_left = seconds * (total - done) / done;
+  status_.work_done = now.done_bytes;
+  status_.work_total = now.total_bytes;
+  status_.progress = now.share;
+  if (now.share > 0 && now.share < 1 && now.seconds > kLeastSeconds) {
+    status_.seconds_left = now.seconds * (1 - now.share) / now.share;
+  }
 }
 
 void Reporter::describe_totals(const Worker::View& view) {

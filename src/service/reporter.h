@@ -10,8 +10,8 @@
 
 #include "skep/btrfs/descriptor.h"
 #include "skep/btrfs/types.h"
+#include "skep/service/progress.h"
 #include "skep/service/refusal.h"
-#include "skep/service/run_once.h"
 #include "skep/service/status.h"
 #include "skep/service/throttle.h"
 #include "worker.h"
@@ -42,7 +42,6 @@ class Reporter {
 
  private:
   using Clock = std::chrono::steady_clock;
-  void begin_work();
   void describe_work(const Facts& facts);
   void describe_totals(const Worker::View& view);
   void measure_rates();
@@ -57,10 +56,7 @@ class Reporter {
   std::string written_, in_metrics_;
   bool told_ = false;  // that writing fails
 
-  bool was_working_ = false;
-  std::uint64_t work_begin_ = 0;  // counters when the present work began
-  std::uint64_t total_begin_ = 0;
-  Clock::time_point work_since_{}, metrics_written_{}, rated_{};
+  Clock::time_point metrics_written_{}, rated_{};
   std::uint64_t rated_read_ = 0, rated_scanned_ = 0;
 };
 

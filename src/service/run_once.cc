@@ -74,8 +74,8 @@ dedupe::Rounds::Hooks Run::hooks() {
             if (!checkpoint_is_due()) return;
             if (auto status = save(); !status.ok()) spdlog::warn("{}", message_of(status));
           },
-          [this](std::uint64_t bytes) { progress_.total_bytes += bytes; },
-          [this] { ++progress_.pass; },
+          [this](std::string_view part, std::uint64_t bytes) { progress_.begin(part, bytes); },
+          [this](std::uint64_t bytes) { progress_.add(bytes); },
           [] { return std::uint64_t{0}; },
           [this](const dedupe::Census& census) {
             recorder_.begin_anew(now(), all_sizes_ ? std::optional(census.sizes) : std::nullopt);
@@ -112,7 +112,7 @@ absl::Status Run::run(Summary& summary) {
   auto before = fs_.space();
   summary.resumed = checkpoint_.position.unfinished;
   auto status = scan_only_ ? rounds_.fill_table() : rounds_.run();
-  summary.passes = progress_.pass;
+  summary.passes = rounds_.passes();
   if (absl::IsCancelled(status) || absl::IsResourceExhausted(status)) {
     summary.result = Result::kStopped;
     summary.stop_reason =

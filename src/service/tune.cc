@@ -2,13 +2,10 @@
 #include "skep/service/tune.h"
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 #include <utility>
 
 #include "look.h"
-#include "skep/service/session.h"
-#include "target.h"
 
 namespace skep::service {
 namespace {
@@ -48,7 +45,7 @@ absl::Status look(btrfs::Filesystem& fs, const EstimateOptions& options, Progres
   const index::Fingerprinter fingerprinter(info);
   auto space = fs.space();
   if (!space.ok()) return space.status();
-  progress.total_bytes = space->data.used;
+  progress.begin("survey", space->data.used);
   out.filesystem = info.uuid;
   auto tables = make_tables(info, space->data.used);
   if (!tables.ok()) return tables.status();
@@ -65,8 +62,7 @@ absl::Status look(btrfs::Filesystem& fs, const EstimateOptions& options, Progres
   const std::uint64_t one_in = dedupe::default_one_in(*survey);
   const auto sample = sample_for(options.sample_percent, one_in == 1 ? 1 : 2 * one_in);
   out.one_in = sample.one_in();
-  progress.total_bytes = progress.counters.bytes_progress +
-                         tables->size() * dedupe::census_of(*survey, sample).bytes_from(0);
+  progress.begin("sample", tables->size() * dedupe::census_of(*survey, sample).bytes_from(0));
   for (std::size_t i = 0; i < tables->size(); ++i) {
     auto tried = try_table(parts, *survey, *all[i], sample, progress);
     if (!tried.ok()) return tried.status();
@@ -107,15 +103,9 @@ std::size_t recommend(const std::vector<TriedTable>& tables) {
 }
 
 TuneResult tune(const EstimateOptions& options, Progress& progress, const std::atomic<bool>& stop) {
-  TuneResult out;
-  Target target = open_target(options.target, Purpose::kLook);
-  out.refusal = target.refusal;
-  if (target.filesystem == nullptr) return out;
-  const auto begin = std::chrono::steady_clock::now();
-  out.status = look(*target.filesystem, options, progress, stop, out.tuning);
-  out.tuning.seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  return out;
+  return look_at<Tuning>(options, [&](btrfs::Filesystem& fs, Tuning& out) {
+    return look(fs, options, progress, stop, out);
+  });
 }
 
 }  // namespace skep::service

@@ -36,6 +36,7 @@ void Worker::begin(std::string target, const Settings& settings) {
   target_ = std::move(target);
   settings_ = settings;
   stop_ = false;
+  progress_.begin("", 0);
   thread_ = std::thread([this] {
     Result result = work();
     // Closed before the end is told: who waits for the filesystem finds it free.
@@ -182,8 +183,10 @@ Worker::Result Worker::work() {
   dedupe::Rounds rounds(
       {fs, fingerprinter, *session_.table, progress_.counters, settings_.engine, stop_, &pace_},
       checkpoint_.position,
-      {[this] { advanced(); }, [this](std::uint64_t bytes) { progress_.total_bytes += bytes; },
-       [this] { ++progress_.pass; }, [this] { return watch_.poll().value_or(0); },
+      {[this] { advanced(); },
+       [this](std::string_view part, std::uint64_t bytes) { progress_.begin(part, bytes); },
+       [this](std::uint64_t bytes) { progress_.add(bytes); },
+       [this] { return watch_.poll().value_or(0); },
        [&](const dedupe::Census& census) {
          recorder_->begin_anew(now(), all_sizes ? std::optional(census.sizes) : std::nullopt);
        },

@@ -21,7 +21,7 @@
 #include "skep/btrfs/descriptor.h"
 #include "skep/dedupe/pace.h"
 #include "skep/service/generation_watch.h"
-#include "skep/service/run_once.h"
+#include "skep/service/progress.h"
 #include "skep/service/session.h"
 #include "skep/service/settings.h"
 #include "skep/service/state_dir.h"

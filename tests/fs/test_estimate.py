@@ -143,6 +143,15 @@ class Estimate(harness.FilesystemTest):
         said = look_json("estimate", "--exclude", "/b", self.fs.mnt)
         self.assertEqual(said["bytes_freed"], 0)
 
+    def test_a_pattern_that_matches_no_subvolume_is_told(self):
+        self.mixed()
+        for command in ("estimate", "tune"):
+            status, stdout, stderr = look(command, self.fs.mnt, "--exclude-subvol", "tow", "--json")
+            self.assertEqual(status, DONE)
+            json.loads(stdout)  # and nothing else
+            self.assertEqual(stderr, "skep: no subvolume matches 'tow'; 'btrfs subvolume list' shows what they "
+                                     "are called\n")
+
     def test_a_read_only_mount_will_do(self):
         for name in ("one", "two"):
             self.fs.write(name, harness.content(1, 2 * MIB))

@@ -21,13 +21,19 @@ struct Following : Pipeline {
   std::function<void()> advanced = [] {};
   std::function<std::uint64_t()> newest = [] { return std::uint64_t{0}; };
   nanoseconds ask_every{0};
+  std::vector<std::pair<std::string_view, std::uint64_t>> begun;
+  std::uint64_t added = 0;
 
   absl::StatusOr<bool> follow(std::uint64_t to) {
     if (rounds == nullptr) {
       rounds = std::make_unique<Rounds>(
           Rounds::Parts{fs, fingerprinter, *table, counters, options, stop, nullptr, ask_every},
           position,
-          Rounds::Hooks{[this] { advanced(); }, [](std::uint64_t) {}, [] {},
+          Rounds::Hooks{[this] { advanced(); },
+                        [this](std::string_view part, std::uint64_t bytes) {
+                          begun.emplace_back(part, bytes);
+                        },
+                        [this](std::uint64_t bytes) { added += bytes; },
                         [this] { return newest(); }});
     }
     return rounds->follow(to);
@@ -64,8 +70,27 @@ TEST_CASE_METHOD(Following, "what comes during a long round is looked at before 
   CHECK(counters.bytes_gone == 40 * kBlock);
   // The rest of the round goes on from where it was: nothing is looked at twice.
   CHECK(counters.extents_scanned == 3002);
+  CHECK(added == 2 * 40 * kBlock);
   CHECK_FALSE(position.unfinished);
   CHECK(position.done_generation >= newer);
+}
+
+TEST_CASE_METHOD(Following, "each part of a round says that it begins, and what it looks at") {
+  constexpr std::uint8_t kZstd = 3;
+  fs.create(btrfs::kTopLevelRoot, distinct_blocks(1, 8), 0, kZstd);
+  file(distinct_blocks(1, 4));
+  const std::uint64_t first = commit();
+  std::uint64_t bytes = 0;
+  for (const auto& extent : all_extents(fs)) bytes += extent.length;
+  REQUIRE(follow(first).ok());
+  REQUIRE(begun.size() == 6);
+  CHECK(begun[0] == std::pair(std::string_view("scan"), std::uint64_t{0}));  // of the table
+  CHECK(begun[1].first == "scan");
+  CHECK(begun[2] == std::pair(std::string_view("quick"), bytes));
+  CHECK(begun[3] == std::pair(std::string_view("content_scan"), bytes));
+  CHECK(begun[4].first == "deep_plain");
+  CHECK(begun[5].first == "deep_read");
+  CHECK(rounds->passes() == 3);
 }
 
 TEST_CASE_METHOD(Following, "without news a round is not interrupted") {

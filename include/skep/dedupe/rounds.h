@@ -72,10 +72,12 @@ class Rounds {
   struct Hooks {
     // The position went on; to be stored when it is time to.
     std::function<void()> advanced = [] {};
-    // So many bytes more to look at.
+    // A part of the work begins: "scan", or the name of a PassKind, which stays. With the bytes of
+    // extents that it looks at; 0: not known.
+    std::function<void(std::string_view, std::uint64_t)> begins = [](std::string_view,
+                                                                     std::uint64_t) {};
+    // So many bytes more for it to look at.
     std::function<void(std::uint64_t)> more_work = [](std::uint64_t) {};
-    // A pass begins.
-    std::function<void()> pass_begins = [] {};
     // The newest generation that is committed; 0: not known. Asked in follow() alone, from one
     // thread at a time.
     std::function<std::uint64_t()> newest = [] { return std::uint64_t{0}; };
@@ -102,6 +104,8 @@ class Rounds {
   // The next round looks at what was busy, too; not before a pass has ended that is under way. What
   // is to be retried is looked at again at the end of follow(). run() does both by itself.
   void take_up_left();
+  // Passes that were begun.
+  int passes() const { return passes_; }
 
  private:
   bool stopped();
@@ -144,6 +148,7 @@ class Rounds {
   std::chrono::steady_clock::time_point ask_at_{};
   std::uint64_t busy_seen_;
   bool looks_again_ = false;
+  int passes_ = 0;
 };
 
 }  // namespace skep::dedupe

@@ -11,8 +11,8 @@
 
 #include <functional>
 
+#include "skep/service/progress.h"
 #include "skep/service/refusal.h"
-#include "skep/service/run_once.h"
 #include "skep/service/settings.h"
 
 namespace skep::service {

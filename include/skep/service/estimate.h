@@ -13,8 +13,8 @@
 #include "skep/btrfs/types.h"
 #include "skep/dedupe/estimate.h"
 #include "skep/index/table.h"
+#include "skep/service/progress.h"
 #include "skep/service/refusal.h"
-#include "skep/service/run_once.h"
 #include "skep/service/settings.h"
 
 namespace skep::service {
@@ -46,11 +46,14 @@ struct Estimate {
   bool exact() const { return one_in == 1 && table.level == 0; }
 };
 
-struct EstimateResult {
+// Of what only looks.
+template <typename Found>
+struct LookResult {
   Refusal refusal;      // nothing was begun
   absl::Status status;  // CANCELLED when it was stopped
-  Estimate estimate;
+  Found found;
 };
+using EstimateResult = LookResult<Estimate>;
 
 EstimateResult estimate(const EstimateOptions& options, Progress& progress,
                         const std::atomic<bool>& stop);

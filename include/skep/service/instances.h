@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "skep/service/run_once.h"
+#include "skep/service/refusal.h"
 #include "skep/service/status.h"
 
 namespace skep::service {

@@ -13,9 +13,9 @@
 #include <string>
 
 #include "skep/btrfs/types.h"
-#include "skep/dedupe/counters.h"
 #include "skep/dedupe/types.h"
 #include "skep/index/table.h"
+#include "skep/service/progress.h"
 #include "skep/service/refusal.h"
 #include "skep/service/settings.h"
 #include "skep/service/state_dir.h"
@@ -29,13 +29,6 @@ struct RunOptions {
   Settings settings;
   bool gentle = false;     // keeps to Settings::throttle
   bool scan_only = false;  // fills the table, always of all the filesystem, and ends
-};
-
-// What the caller's progress display reads while a run goes on. Thread-safe.
-struct Progress {
-  dedupe::Counters counters;
-  std::atomic<std::uint64_t> total_bytes = 0;  // grows with each further pass
-  std::atomic<int> pass = 0;
 };
 
 enum class Result { kDone, kStopped, kFailed };

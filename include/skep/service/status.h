@@ -39,7 +39,7 @@ struct Status {
   // "stopping"
   std::string phase;
   std::string pass;     // of "working": quick, content_scan, deep_plain, deep_read; else empty
-  double progress = 0;  // of the present work, 0 to 1; never backwards within it
+  double progress = 0;  // of the present pass, 0 to 1; never backwards within it
   std::uint64_t work_done = 0, work_total = 0;  // bytes of extents
   std::optional<double> seconds_left;
   double read_rate = 0, scan_rate = 0;  // bytes a second, lately

@@ -15,8 +15,7 @@
 #include "skep/btrfs/types.h"
 #include "skep/index/table.h"
 #include "skep/service/estimate.h"
-#include "skep/service/refusal.h"
-#include "skep/service/run_once.h"
+#include "skep/service/progress.h"
 
 namespace skep::service {
 
@@ -45,11 +44,7 @@ struct Tuning {
   std::uint64_t bytes_per_tib() const;
 };
 
-struct TuneResult {
-  Refusal refusal;
-  absl::Status status;  // CANCELLED when it was stopped
-  Tuning tuning;
-};
+using TuneResult = LookResult<Tuning>;
 
 // Sizes to try for so much data: each four times the one before, up to one with a cell for each
 // block.
