@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: MIT
 #include "skep/dedupe/apply_stage.h"
 
-#include <absl/container/flat_hash_map.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <map>
 #include <optional>
-#include <tuple>
 #include <utility>
 
 #include "read_ahead.h"
 #include "remnants.h"
+#include "share_tasks.h"
 #include "sharer.h"
 #include "skep/btrfs/status.h"
 #include "skep/dedupe/limits.h"
@@ -23,28 +21,8 @@ namespace {
 // hundred thousand blocks do. Many more mean that files are being rewritten, not worth a copy.
 constexpr std::uint64_t kMostSecondChances = 64;
 
-// One share of one plan, with its source settled.
-struct Task {
-  std::size_t plan = 0;
-  SourceKind kind = SourceKind::kFile;
-  btrfs::ExtentKind copies;  // in which temporary file the source is, for those of skep's own
-  btrfs::FileKey source;
-  std::uint64_t source_offset = 0;
-  btrfs::FileKey target;
-  std::uint64_t target_offset = 0;
-  std::uint64_t length = 0;
-};
-
-bool same_source(const Task& a, const Task& b) {
-  return a.kind == b.kind && a.copies == b.copies && a.length == b.length && a.source == b.source &&
-         a.source_offset == b.source_offset;
-}
-
-// Tails take a block each, which nothing makes smaller: those of compressed victims go with others.
-btrfs::ExtentKind kind_of_tails(btrfs::ExtentKind victim) { return {0, victim.nodatasum}; }
-
 // Targets in one call with `task`: the kernel compares the source once more with each.
-std::size_t most_targets(const Task& task, const Steps& steps) {
+std::size_t most_targets(const ShareTask& task, const Steps& steps) {
   return std::clamp<std::size_t>(steps.ahead_bytes() / std::max<std::uint64_t>(task.length, 1), 1,
                                  btrfs::kMaxDedupeTargets);
 }
@@ -69,11 +47,11 @@ class Application {
   absl::Status run() {
     copy_remnants();
     collect_tasks();
-    share_all(SourceKind::kFile, file_tasks_);
-    share_all(SourceKind::kZero, zero_tasks_);
+    share_all(SourceKind::kFile, tasks_.of_files);
+    share_all(SourceKind::kZero, tasks_.of_zeros);
     // Before anything of a plan that may yet fail is shared with its copies.
     give_second_chances();
-    share_all(SourceKind::kCopy, copy_tasks_);
+    share_all(SourceKind::kCopy, tasks_.of_copies);
     locate_copies();
     share_tails();
     report();
@@ -87,9 +65,9 @@ class Application {
   void fail(std::size_t plan, const absl::Status& status);
   void copy_remnants();
   void collect_tasks();
-  void share_all(SourceKind kind, std::vector<Task>& tasks);
-  void share_group(btrfs::File& source, std::uint64_t offset, std::span<const Task> group);
-  std::shared_ptr<btrfs::File> source_of(const Task& task);
+  void share_all(SourceKind kind, std::vector<ShareTask>& tasks);
+  void share_group(btrfs::File& source, std::uint64_t offset, std::span<const ShareTask> group);
+  std::shared_ptr<btrfs::File> source_of(const ShareTask& task);
   Remnants& remnants(btrfs::ExtentKind kind) {
     return remnants_.try_emplace(kind, fs_, kind, steps_).first->second;
   }
@@ -100,8 +78,8 @@ class Application {
   void charge(const Remnants::Layout& layout, std::uint64_t blocks, std::uint64_t begin,
               std::uint64_t copied, std::size_t plan);
   void give_second_chances();
-  void give_second_chance(const Task& task);
-  bool still_refers(const Task& task) const;
+  void give_second_chance(const ShareTask& task);
+  bool still_refers(const ShareTask& task) const;
   void report();
 
   btrfs::Filesystem& fs_;
@@ -120,7 +98,8 @@ class Application {
   std::vector<std::uint64_t> saved_by_compression_;  // bytes of each plan's copies
   std::vector<std::uint64_t> copy_begin_;            // of each plan, in the file of whole blocks
   std::vector<std::uint64_t> first_tail_;  // of each plan, its number in the file of tails
-  std::vector<Task> file_tasks_, zero_tasks_, copy_tasks_, tail_tasks_, differing_;
+  ShareTasks tasks_;
+  std::vector<ShareTask> differing_;
   std::shared_ptr<btrfs::TemporaryFile> zeros_, nodatasum_zeros_;
   std::size_t begun_ = 0;  // plans that are carried out; those behind were dropped by a stop
   absl::Status fatal_;
@@ -162,47 +141,11 @@ void Application::copy_remnants() {
 
 void Application::collect_tasks() {
   for (std::size_t p = 0; p < begun_; ++p) {
-    if (verdicts_[p] != Verdict::kFreed) continue;
-    for (const Share& share : plans_[p].shares) {
-      Task task{p,
-                share.kind,
-                plans_[p].kind,
-                share.source,
-                share.source_offset,
-                share.target,
-                share.target_offset,
-                share.length};
-      switch (share.kind) {
-        case SourceKind::kFile:
-          task.copies = {};
-          file_tasks_.push_back(task);
-          break;
-        case SourceKind::kZero:
-          task.copies = kind_of_tails(task.copies);
-          for (; task.length > limits::kZeroBytes; task.length -= limits::kZeroBytes) {
-            Task piece = task;
-            piece.length = limits::kZeroBytes;
-            zero_tasks_.push_back(piece);
-            task.target_offset += limits::kZeroBytes;
-          }
-          task.source_offset = 0;
-          zero_tasks_.push_back(task);
-          break;
-        case SourceKind::kCopy:
-          task.source_offset += copy_begin_[p];
-          copy_tasks_.push_back(task);
-          break;
-        case SourceKind::kTailCopy:
-          task.copies = kind_of_tails(task.copies);
-          task.source_offset += first_tail_[p];
-          tail_tasks_.push_back(task);
-          break;
-      }
-    }
+    if (verdicts_[p] == Verdict::kFreed) tasks_.add(plans_[p], p, copy_begin_[p], first_tail_[p]);
   }
 }
 
-std::shared_ptr<btrfs::File> Application::source_of(const Task& task) {
+std::shared_ptr<btrfs::File> Application::source_of(const ShareTask& task) {
   switch (task.kind) {
     case SourceKind::kZero: {
       auto& zeros = task.copies.nodatasum ? nodatasum_zeros_ : zeros_;
@@ -230,25 +173,8 @@ std::shared_ptr<btrfs::File> Application::source_of(const Task& task) {
   return nullptr;
 }
 
-// Tasks with the same source range go in one call; the sort is stable, so that reads keep their
-// physical order otherwise.
-void Application::share_all(SourceKind kind, std::vector<Task>& tasks) {
-  if (kind == SourceKind::kZero) {
-    std::stable_sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) {
-      return std::tuple(a.copies, a.length) < std::tuple(b.copies, b.length);
-    });
-  } else {
-    // Snapshots refer to an extent in the same way: their ranges of one source range come together.
-    for (auto first = tasks.begin(); first != tasks.end();) {
-      auto end =
-          std::find_if(first, tasks.end(), [&](const Task& t) { return t.plan != first->plan; });
-      std::stable_sort(first, end, [](const Task& a, const Task& b) {
-        return std::tuple(a.source, a.source_offset, a.length) <
-               std::tuple(b.source, b.source_offset, b.length);
-      });
-      first = end;
-    }
-  }
+void Application::share_all(SourceKind kind, std::vector<ShareTask>& tasks) {
+  order_tasks(kind, tasks);
   ReadAhead ahead(fs_, counters_, steps_);
   // The prefetch stage has asked for the first of them.
   std::size_t asked = 0;
@@ -256,7 +182,7 @@ void Application::share_all(SourceKind kind, std::vector<Task>& tasks) {
   for (std::size_t i = 0; i < tasks.size();) {
     const std::uint64_t most_ahead = steps_.ahead_bytes();
     for (; asked < tasks.size() && asked_bytes < shared_bytes + most_ahead; ++asked) {
-      const Task& task = tasks[asked];
+      const ShareTask& task = tasks[asked];
       if (asked_bytes >= most_ahead || kind != SourceKind::kFile) {
         ahead.add(task.target, task.target_offset, task.length);
         if (kind == SourceKind::kFile) ahead.add(task.source, task.source_offset, task.length);
@@ -264,28 +190,24 @@ void Application::share_all(SourceKind kind, std::vector<Task>& tasks) {
       asked_bytes += task.length * (kind == SourceKind::kFile ? 2 : 1);
     }
     ahead.flush();
-    std::size_t end = i + 1;
-    while (end < tasks.size() && end - i < most_targets(tasks[i], steps_) &&
-           same_source(tasks[i], tasks[end])) {
-      ++end;
-    }
-    for (std::size_t t = i; t < end; ++t) {
-      shared_bytes += tasks[t].length * (kind == SourceKind::kFile ? 2 : 1);
-    }
+    const std::size_t count =
+        count_same_source(std::span(tasks).subspan(i), most_targets(tasks[i], steps_));
+    const auto group = std::span(tasks).subspan(i, count);
+    shared_bytes += count * tasks[i].length * (kind == SourceKind::kFile ? 2 : 1);
     if (auto source = source_of(tasks[i])) {
-      share_group(*source, tasks[i].source_offset, std::span(tasks).subspan(i, end - i));
+      share_group(*source, tasks[i].source_offset, group);
     } else {
-      for (std::size_t t = i; t < end; ++t) fail(tasks[t].plan, Verdict::kChanged);
+      for (const ShareTask& task : group) fail(task.plan, Verdict::kChanged);
     }
-    i = end;
+    i += count;
   }
 }
 
 void Application::share_group(btrfs::File& source, std::uint64_t offset,
-                              std::span<const Task> group) {
+                              std::span<const ShareTask> group) {
   std::vector<btrfs::DedupeTarget> targets;
-  std::vector<const Task*> of_target;
-  for (const Task& task : group) {
+  std::vector<const ShareTask*> of_target;
+  for (const ShareTask& task : group) {
     // Strangers, as has been found out since it was planned.
     if (strangers_.frequent(plans_[task.plan].only_fingerprint)) {
       fail(task.plan, Verdict::kDiffers);
@@ -303,7 +225,7 @@ void Application::share_group(btrfs::File& source, std::uint64_t offset,
   if (targets.empty()) return;
   const auto verdicts = sharer_.share(source, offset, group.front().length, targets);
   for (std::size_t i = 0; i < verdicts.size(); ++i) {
-    const Task& task = *of_target[i];
+    const ShareTask& task = *of_target[i];
     if (verdicts[i] == Verdict::kDiffers && task.kind == SourceKind::kFile) {
       strangers_.look_into({source, offset}, {*targets[i].file, task.target_offset}, task.length);
     }
@@ -356,29 +278,23 @@ void Application::charge(const Remnants::Layout& layout, std::uint64_t blocks, s
 }
 
 void Application::share_tails() {
-  if (tail_tasks_.empty()) return;
-  std::stable_sort(tail_tasks_.begin(), tail_tasks_.end(), [](const Task& a, const Task& b) {
-    return std::tuple(a.copies, b.source_offset) < std::tuple(b.copies, a.source_offset);
-  });
+  auto& tasks = tasks_.of_tails;
+  order_tasks(SourceKind::kTailCopy, tasks);
   std::optional<btrfs::ExtentKind> located;
-  for (std::size_t i = 0; i < tail_tasks_.size();) {
-    std::size_t end = i + 1;
-    while (end < tail_tasks_.size() && end - i < btrfs::kMaxDedupeTargets &&
-           same_source(tail_tasks_[i], tail_tasks_[end])) {
-      ++end;
-    }
-    const std::uint64_t number = tail_tasks_[i].source_offset;
-    Remnants& files = remnants(tail_tasks_[i].copies);
+  for (std::size_t i = 0; i < tasks.size();) {
+    const std::size_t count =
+        count_same_source(std::span(tasks).subspan(i), btrfs::kMaxDedupeTargets);
+    const std::uint64_t number = tasks[i].source_offset;
+    Remnants& files = remnants(tasks[i].copies);
     if (auto status = files.end_at_tail(number); !status.ok()) {
-      fail(tail_tasks_[i].plan, status);
+      fail(tasks[i].plan, status);
     } else {
-      share_group(*files.tails(), files.tail_offset(number),
-                  std::span(tail_tasks_).subspan(i, end - i));
+      share_group(*files.tails(), files.tail_offset(number), std::span(tasks).subspan(i, count));
       // The extent is on disk once a range of it was shared; later cuts take its items away.
-      if (located != tail_tasks_[i].copies) locate_tails(tail_tasks_[i].copies);
-      located = tail_tasks_[i].copies;
+      if (located != tasks[i].copies) locate_tails(tasks[i].copies);
+      located = tasks[i].copies;
     }
-    i = end;
+    i += count;
   }
 }
 
@@ -390,7 +306,7 @@ void Application::locate_tails(btrfs::ExtentKind kind) {
     if (plans_[p].tails.empty()) continue;
     charge(layout, files.tail_count(), first_tail_[p], plans_[p].tails.size(), p);
   }
-  for (const Task& task : tail_tasks_) {
+  for (const ShareTask& task : tasks_.of_tails) {
     if (task.copies != kind) continue;
     const auto& place = layout.places[task.source_offset];
     if (place.address == 0) continue;
@@ -403,7 +319,7 @@ void Application::locate_tails(btrfs::ExtentKind kind) {
   }
 }
 
-bool Application::still_refers(const Task& task) const {
+bool Application::still_refers(const ShareTask& task) const {
   auto map = fs_.file_map(task.target, task.target_offset, task.target_offset + task.length);
   if (!map.ok()) return false;
   // The items that begin in the range suffice: when none does, the range lies inside one item, and
@@ -418,20 +334,20 @@ void Application::give_second_chances() {
   // By the same gain rule as when the plan was made, all of a plan's ranges together: else the next
   // pass would meet the copies, take them for the same strangers, and copy again.
   std::vector<std::uint64_t> wanted(plans_.size());
-  for (const Task& task : differing_) wanted[task.plan] += task.length;
-  for (const Task& task : differing_) {
+  for (const ShareTask& task : differing_) wanted[task.plan] += task.length;
+  for (const ShareTask& task : differing_) {
     const ReplacementPlan& plan = plans_[task.plan];
     const bool gains = plan.copied_bytes + wanted[task.plan] <= plan.most_copied_bytes;
     if (!gains || task.length % block_ != 0 || !still_refers(task)) {
       fail(task.plan, Verdict::kDiffers);
     }
   }
-  for (const Task& task : differing_) {
+  for (const ShareTask& task : differing_) {
     if (verdicts_[task.plan] == Verdict::kFreed) give_second_chance(task);
   }
 }
 
-void Application::give_second_chance(const Task& task) {
+void Application::give_second_chance(const ShareTask& task) {
   const btrfs::ExtentKind kind = plans_[task.plan].kind;
   Remnants& copies = second_remnants_.try_emplace(kind, fs_, kind, steps_).first->second;
   auto begin = copies.append({{task.target, task.target_offset, task.length}});

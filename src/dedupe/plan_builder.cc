@@ -22,30 +22,28 @@ PlanBuilder::PlanBuilder(const Match& match, const std::vector<Reference>& refer
       sources_(match.victim.blocks.size()),
       needed_(match.victim.blocks.size()) {}
 
-bool PlanBuilder::span_of(const Reference& reference, Span& span) const {
+std::optional<PlanBuilder::Span> PlanBuilder::span_of(const Reference& reference) const {
   const std::uint64_t first = reference.extent_offset / block_;
   const std::uint64_t blocks = reference.length / block_;
   if (first + blocks > sources_.size() || reference.file_offset >= reference.file_size) {
-    return false;
+    return std::nullopt;
   }
-  const std::uint64_t in_file = reference.file_size - reference.file_offset;
+  Span span;
   span.first = static_cast<std::uint32_t>(first);
-  span.tail_length = 0;
+  const std::uint64_t in_file = reference.file_size - reference.file_offset;
   if (in_file >= reference.length) {
     span.end = static_cast<std::uint32_t>(first + blocks);
-    return true;
+    return span;
   }
   // Whole blocks past the end of the file (fallocate keeps them) cannot be shared away.
-  if ((in_file + block_ - 1) / block_ != blocks) return false;
+  if ((in_file + block_ - 1) / block_ != blocks) return std::nullopt;
   span.end = static_cast<std::uint32_t>(first + in_file / block_);
   span.tail_length = static_cast<std::uint32_t>(in_file % block_);
-  return true;
+  return span;
 }
 
 void PlanBuilder::find_needed() {
-  for (const Reference& reference : references_) {
-    Span span;
-    if (!span_of(reference, span)) continue;
+  for (const Span& span : spans_) {
     std::fill(needed_.begin() + span.first, needed_.begin() + span.end, true);
   }
 }
@@ -85,12 +83,12 @@ void PlanBuilder::source_zeros() {
 // Every needed block without a source is copied, once, from the first reference that holds it.
 void PlanBuilder::copy_rest(ReplacementPlan& plan) {
   std::uint64_t copied = 0;
-  for (const Reference& reference : references_) {
-    Span span;
-    if (!span_of(reference, span)) continue;
-    for (std::uint32_t i = span.first; i < span.end; ++i) {
+  for (std::size_t r = 0; r < references_.size(); ++r) {
+    const Reference& reference = references_[r];
+    const std::uint32_t first = spans_[r].first;
+    for (std::uint32_t i = first; i < spans_[r].end; ++i) {
       if (sources_[i].set) continue;
-      const std::uint64_t offset = reference.file_offset + (i - span.first) * block_;
+      const std::uint64_t offset = reference.file_offset + (i - first) * block_;
       sources_[i] = {true, SourceKind::kCopy, {}, copied};
       plan.copy_fingerprints.push_back(match_.victim.blocks[i]);
       if (!plan.copies.empty() && plan.copies.back().from == reference.file &&
@@ -193,9 +191,10 @@ void PlanBuilder::share_reference(const Reference& reference, const Span& span,
 bool PlanBuilder::build(ReplacementPlan& plan) {
   plan.victim = match_.victim.extent;
   plan.kind = match_.victim.kind;
-  Span span;
   for (const Reference& reference : references_) {
-    if (!span_of(reference, span)) return false;
+    const auto span = span_of(reference);
+    if (!span) return false;
+    spans_.push_back(*span);
   }
   find_needed();
   source_runs();
@@ -208,9 +207,8 @@ bool PlanBuilder::build(ReplacementPlan& plan) {
   }
   plan.zero_bytes = match_.victim.disk_bytes(zero_blocks);
   copy_rest(plan);
-  for (const Reference& reference : references_) {
-    span_of(reference, span);
-    share_reference(reference, span, plan);
+  for (std::size_t r = 0; r < references_.size(); ++r) {
+    share_reference(references_[r], spans_[r], plan);
   }
   for (const Tail& tail : tails_) {
     if (tail.source.kind == SourceKind::kFile) ++shared_blocks_;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "skep/dedupe/keeper_catalog.h"
@@ -49,7 +50,8 @@ class PlanBuilder {
     std::uint32_t first = 0, end = 0;
     std::uint32_t tail_length = 0;
   };
-  bool span_of(const Reference& reference, Span& span) const;
+  // None where a block of it cannot be replaced.
+  std::optional<Span> span_of(const Reference& reference) const;
   void find_needed();
   void source_runs();
   void source_zeros();
@@ -70,6 +72,7 @@ class PlanBuilder {
   const std::uint64_t block_;
   const std::uint64_t min_run_bytes_;
   std::vector<BlockSource> sources_;
+  std::vector<Span> spans_;   // of the references, in their order
   std::vector<bool> needed_;  // some reference holds the block whole
   std::vector<Tail> tails_;
   std::vector<std::uint64_t> pinned_;

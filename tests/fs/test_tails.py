@@ -92,5 +92,20 @@ class Tails(FilesystemTest):
         self.assertEqual(report["bytes_copied"], 0)
 
 
+class WithoutTheNoHolesFeature(FilesystemTest):
+    """Between tails that are copied together lie holes, which are then stored as items."""
+
+    mkfs_options = ("-O", "^no-holes")
+
+    def test_many_tails_are_copied_together(self):
+        for i in range(8):
+            data = content(i, HEAD + 100 + i)
+            self.fs.write(f"tailed{i}", data)
+            self.fs.write(f"padded{i}", data.ljust(round_up(len(data)), b"\0"))
+        report = self.dedupe()
+        self.assertEqual(report["bytes_freed"], 8 * HEAD)
+        self.assertEqual(report["bytes_copied"], 8 * BLOCK)
+
+
 if __name__ == "__main__":
     harness.main()

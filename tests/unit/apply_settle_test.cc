@@ -167,6 +167,24 @@ TEST_CASE_METHOD(Pair, "short answers are carried on to the end") {
   CHECK(fs.data_used() == 4 * kBlock);
 }
 
+TEST_CASE_METHOD(Pipeline, "targets of one call that come on at different speeds all arrive") {
+  const Bytes data = distinct_blocks(1, 64);
+  const FileKey a = file(data), b = file(data), c = file({});
+  REQUIRE(fs.reflink(b, 0, data.size(), c, 0).ok());
+  auto batches = plan();
+  FaultPlan faults;
+  faults.short_answer = 0.8;
+  faults.seed = 1;
+  fs.set_faults(faults);
+  REQUIRE(apply(batch_to_apply(batches)).ok());
+  fs.set_faults({});
+  CHECK(fs.calls("dedupe") > 4);
+  CHECK(address_of(b) == address_of(a));
+  CHECK(address_of(c) == address_of(a));
+  CHECK((fs.read_all(b) == data));
+  CHECK((fs.read_all(c) == data));
+}
+
 TEST_CASE_METHOD(Pair, "a file that was written meanwhile keeps what was written") {
   REQUIRE(fs.write(b, 0, distinct_blocks(9, 4)).ok());
   REQUIRE(apply(batch).ok());
@@ -228,6 +246,24 @@ TEST_CASE_METHOD(Differing, "a small range that differs is copied after all, and
   CHECK(counters.bytes_gone == 6 * kBlock);
   CHECK(counters.bytes_copied == 2 * kBlock);
   CHECK((fs.read_all(b) == data));
+}
+
+TEST_CASE_METHOD(Differing, "a file that goes before its range is copied is not missed") {
+  FaultPlan faults;
+  faults.false_differs = 1;
+  fs.set_faults(faults);
+  // The first opening reads what is copied, the second is to share it.
+  fs.set_on_call([&, dedupes = 0, opens = -1](std::string_view call) mutable {
+    if (call == "dedupe" && ++dedupes == 2) fs.set_faults({});
+    if (call == "create_temporary") opens = 0;
+    if (call == "open" && opens >= 0 && ++opens == 2) REQUIRE(fs.remove(b).ok());
+  });
+  REQUIRE(apply(batch).ok());
+  fs.set_on_call(nullptr);
+  CHECK(batch.outcomes.at(0).verdict == Verdict::kChanged);
+  CHECK(batch.outcomes.at(0).copied_bytes == 0);
+  CHECK((fs.read_all(a) == one));
+  CHECK((fs.read_all(other) == two));
 }
 
 TEST_CASE_METHOD(Pair, "a victim that differs as a whole is left as it is") {
@@ -315,6 +351,32 @@ TEST_CASE_METHOD(Pipeline, "what no other extent holds is copied once, and is fo
   CHECK(std::find(found.begin(), found.end(), batch.new_blocks[0].address) != found.end());
 }
 
+TEST_CASE_METHOD(Pipeline, "a file that is cut before it is copied fails its own plan alone") {
+  const Bytes one = distinct_blocks(1, 12);
+  file(one);
+  const std::uint64_t before = commit();
+  const Bytes data = joined(part(one, 0, 4), distinct_blocks(2, 4));
+  const FileKey whole = file(data);
+  const FileKey cut =
+      file(joined(joined(distinct_blocks(3, 2), part(one, 4, 4)), distinct_blocks(4, 2)));
+  auto batches = plan(before);
+  Batch& batch = batch_to_apply(batches);
+  REQUIRE(batch.plans.size() == 2);
+  REQUIRE(batch.plans[1].copies.size() == 2);
+  REQUIRE(fs.truncate(cut, 7 * kBlock).ok());
+  REQUIRE(apply(batch).ok());
+  CHECK(batch.outcomes.at(0).verdict == Verdict::kFreed);
+  CHECK(batch.outcomes.at(1).verdict == Verdict::kChanged);
+  // What was copied before the end was met is nobody's, and not said to be anywhere.
+  const auto map = map_of(fs, whole);
+  REQUIRE(batch.new_blocks.size() == 4);
+  for (std::size_t i = 0; i < 4; ++i) {
+    const auto& last = map.extents.back();
+    CHECK(batch.new_blocks[i].address == last.extent_address + last.extent_offset + i * kBlock);
+  }
+  CHECK((fs.read_all(whole) == data));
+}
+
 TEST_CASE_METHOD(Pipeline, "tails are shared with copies that end at the same byte") {
   std::vector<FileKey> files;
   std::vector<Bytes> datas;
@@ -344,6 +406,41 @@ TEST_CASE_METHOD(Pipeline, "tails are shared with copies that end at the same by
   }
   // Five keepers of four blocks, and one block for each tail.
   CHECK(fs.data_used() == 25 * kBlock);
+}
+
+TEST_CASE_METHOD(Pipeline, "tails of files with and without checksums are copied apart") {
+  const Bytes data = head(distinct_blocks(1, 8), 7 * kBlock + 100);
+  const Bytes other = head(distinct_blocks(2, 8), 7 * kBlock + 200);
+  const auto padded = [](Bytes bytes) {
+    bytes.resize(8 * kBlock);
+    return bytes;
+  };
+  file(padded(data));
+  const FileKey a = file(data);
+  auto batches = plan();
+  Batch& batch = batch_to_apply(batches);
+  REQUIRE(batch.plans.size() == 1);
+  const auto without = [&](const Bytes& bytes) {
+    return fs.create(btrfs::kTopLevelRoot, bytes, btrfs::kInodeNodatasum | btrfs::kInodeNodatacow);
+  };
+  const FileKey keeper = without(padded(other)), b = without(other);
+  const std::uint64_t victim = address_of(b);
+  ReplacementPlan plan;
+  plan.victim.address = victim;
+  plan.victim.length = 8 * kBlock;
+  plan.kind.nodatasum = true;
+  plan.shares = {{SourceKind::kFile, keeper, 0, b, 0, 7 * kBlock},
+                 {SourceKind::kTailCopy, {}, 0, b, 7 * kBlock, 200}};
+  plan.tails = {{b, 7 * kBlock, 200}};
+  plan.tail_fingerprints = {7};
+  batch.plans.push_back(plan);
+  REQUIRE(apply(batch).ok());
+  for (const Outcome& outcome : batch.outcomes) CHECK(outcome.verdict == Verdict::kFreed);
+  CHECK(batch.new_blocks.size() == 2);
+  commit();
+  for (const auto& extent : all_extents(fs)) CHECK(extent.address != victim);
+  CHECK((fs.read_all(a) == data));
+  CHECK((fs.read_all(b) == other));
 }
 
 TEST_CASE_METHOD(Pipeline, "a file of tails that cannot be cut fails the plans that need it") {

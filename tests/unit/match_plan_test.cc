@@ -261,6 +261,62 @@ TEST_CASE_METHOD(Pipeline,
   CHECK_FALSE(builds({key, 0, 2 * kBlock, 4 * kBlock, 4 * kBlock}));
 }
 
+TEST_CASE_METHOD(Pipeline, "an address that is used anew while its extent is planned is left") {
+  const Bytes data = distinct_blocks(1, 2);
+  file(data);
+  const FileKey b = file(data), behind = file(distinct_blocks(3, 2));
+  const std::uint64_t victim = address_of(b);
+  // After a snapshot extents do not tell all their files themselves: they are asked for by address.
+  REQUIRE(fs.remove_subvolume(fs.snapshot(btrfs::kTopLevelRoot)).ok());
+  // A longer extent, and its file ends inside a block that the planned one does not have.
+  FileKey anew{};
+  fs.set_on_call([&](std::string_view call) {
+    if (call != "logical_ino" || anew != FileKey{}) return;
+    REQUIRE((fs.remove(b).ok() && fs.remove(behind).ok()));
+    fs.set_on_call(nullptr);
+    commit();
+    anew = file(head(distinct_blocks(2, 4), 3 * kBlock + 100));
+    commit();
+  });
+  const auto batches = plan();
+  REQUIRE(address_of(anew) == victim);
+  CHECK(plans_of(batches).empty());
+  CHECK(verdict_on(batches, victim) == Verdict::kChanged);
+  CHECK((fs.read_all(anew) == head(distinct_blocks(2, 4), 3 * kBlock + 100)));
+}
+
+TEST_CASE_METHOD(Pipeline, "a file whose checksums are turned off meanwhile is left") {
+  file(distinct_blocks(1, 4));
+  const FileKey b = file(distinct_blocks(1, 4));
+  REQUIRE(fs.set_flags(b, btrfs::kInodeNodatasum).ok());
+  const auto batches = plan();
+  CHECK(plans_of(batches).empty());
+  CHECK(verdict_on(batches, address_of(b)) == Verdict::kNodatasum);
+}
+
+// Of a large extent only the end is used, and a small one holds what came before it.
+TEST_CASE_METHOD(Pipeline,
+                 "what a keeper's dead space holds is put off, as long as there is room") {
+  const Bytes data = distinct_blocks(1, 32);
+  const FileKey a = file(data);
+  REQUIRE(fs.punch(a, 0, 24 * kBlock).ok());
+  const std::uint64_t before = commit();
+  const FileKey b = file(part(data, 0, 24));
+  std::vector<Batch> batches;
+  SECTION("both are looked at again") {
+    batches = plan(before);
+    CHECK(verdict_on(batches, address_of(b)) == Verdict::kFreed);  // it has not left yet
+    CHECK(roles.take_deferred().size() == 2);
+  }
+  SECTION("with no room it is left now") {
+    for (std::uint64_t i = 0; i < limits::kDeferred; ++i) roles.defer(i, kBlock, Verdict::kUnique);
+    batches = plan(before);
+    CHECK(verdict_on(batches, address_of(b)) == Verdict::kCopyRatio);
+    CHECK(roles.take_deferred().size() == limits::kDeferred);
+  }
+  CHECK(plans_of(batches).empty());
+}
+
 TEST_CASE_METHOD(Pipeline, "every reference to the victim is replaced, parts of it too") {
   const FileKey a = file(distinct_blocks(1, 4)), b = file(distinct_blocks(1, 4));
   const FileKey c = file({});
@@ -321,21 +377,8 @@ TEST_CASE_METHOD(Pipeline, "extents that cannot be replaced are left, and say wh
   }
 }
 
-// A victim of which one block, between others that are stored elsewhere, has the checksum of a
-// block of a third extent, and other bytes.
-struct Stranger : Pipeline {
-  // Longer, so that they are settled before the victim is met.
-  const Bytes keeper = distinct_blocks(1, 40), other = distinct_blocks(2, 40);
-  Bytes lone = part(other, 5, 1);
-  FileKey victim;
-
-  Stranger() {
-    change_without_checksum(lone);
-    file(keeper);
-    file(other);
-    victim = file(joined(joined(part(keeper, 0, 4), lone), part(keeper, 4, 4)));
-  }
-  // The table of a filesystem so large that strangers are frequent.
+// With the table of a filesystem so large that strangers are frequent.
+struct Crowded : Pipeline {
   void crowd_table() {
     index::TableOptions table_options;
     table_options.size_bytes = 48 << 20;
@@ -344,6 +387,22 @@ struct Stranger : Pipeline {
     table = *std::move(opened);
     for (std::uint64_t i = 1; i <= 4'400'000; ++i) table->insert(index::mix(i), i << 30);
     REQUIRE(table->usage().level == 0);
+  }
+};
+
+// A victim of which one block, between others that are stored elsewhere, has the checksum of a
+// block of a third extent, and other bytes.
+struct Stranger : Crowded {
+  // Longer, so that they are settled before the victim is met.
+  const Bytes keeper = distinct_blocks(1, 40), other = distinct_blocks(2, 40);
+  Bytes lone = part(other, 5, 1);
+  FileKey others, victim;
+
+  Stranger() {
+    change_without_checksum(lone);
+    file(keeper);
+    others = file(other);
+    victim = file(joined(joined(part(keeper, 0, 4), lone), part(keeper, 4, 4)));
   }
 };
 
@@ -373,6 +432,44 @@ TEST_CASE_METHOD(Stranger,
   for (const ReplacementPlan& plan : plans) CHECK(plan.copied_bytes == kBlock);
   CHECK(counters.lone_read == Strangers::kEnough);
   CHECK(counters.stranger_pairs == Strangers::kEnough);
+}
+
+TEST_CASE_METHOD(Stranger, "a lone block that cannot be compared is planned as if it were equal") {
+  crowd_table();
+  SECTION("because nobody holds it any more: what holds it may go, and is looked at again") {
+    fs.set_on_call([&](std::string_view call) {
+      if (call == "file_map") fs.remove(others).IgnoreError();
+    });
+    CHECK(plans_of(plan()).empty());
+    CHECK(roles.take_deferred().size() == 2);
+  }
+  SECTION("because a file cannot be opened") {
+    btrfs::FaultPlan missing;
+    missing.not_found = 1;
+    fs.set_on_call([&](std::string_view call) {
+      fs.set_faults(call == "open" ? missing : btrfs::FaultPlan{});
+    });
+    const auto plans = plans_of(plan());
+    fs.set_on_call(nullptr);
+    fs.set_faults({});
+    REQUIRE(plans.size() == 1);
+    CHECK(plans[0].copied_bytes == 0);
+  }
+  CHECK(counters.lone_read == 0);
+  CHECK(counters.lone_strangers == 0);
+}
+
+TEST_CASE_METHOD(Crowded, "a lone block that is equal is shared where strangers are frequent") {
+  crowd_table();
+  const Bytes keeper = distinct_blocks(1, 40), other = distinct_blocks(2, 40);
+  file(keeper);
+  file(other);
+  file(joined(joined(part(keeper, 0, 4), part(other, 5, 1)), part(keeper, 4, 4)));
+  const auto plans = plans_of(plan());
+  REQUIRE(plans.size() == 1);
+  CHECK(counters.lone_read == 1);
+  CHECK(counters.lone_strangers == 0);
+  CHECK(plans[0].copied_bytes == 0);
 }
 
 TEST_CASE_METHOD(Stranger, "where they are rare a lone block is believed, and found out once") {
