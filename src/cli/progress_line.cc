@@ -50,6 +50,17 @@ void ProgressLine::run() {
 void ProgressLine::show() {
   const auto now = progress_.now();
   if (now.part.empty()) return;
+  const std::string text = progress_text(now, progress_.counters.freed_bytes(), gained_);
+  if (terminal_) {
+    fmt::print(stderr, "\r{}\033[K", text);
+    std::fflush(stderr);
+  } else {
+    spdlog::info("{}", text);
+  }
+}
+
+std::string progress_text(const service::Progress::Now& now, std::uint64_t freed_bytes,
+                          std::string_view gained) {
   std::string text = part_in_words(now.part) + ": ";
   if (now.total_bytes == 0) {
     text += format_duration(now.seconds);
@@ -62,13 +73,7 @@ void ProgressLine::show() {
     text += fmt::format(", {}/s, {} left", format_size(static_cast<std::uint64_t>(rate)),
                         format_duration(now.seconds * (1 - now.share) / now.share));
   }
-  text += fmt::format("; {} {}", format_size(progress_.counters.freed_bytes()), gained_);
-  if (terminal_) {
-    fmt::print(stderr, "\r{}\033[K", text);
-    std::fflush(stderr);
-  } else {
-    spdlog::info("{}", text);
-  }
+  return text + fmt::format("; {} {}", format_size(freed_bytes), gained);
 }
 
 }  // namespace skep::cli

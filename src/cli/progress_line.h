@@ -5,13 +5,20 @@
 #pragma once
 
 #include <condition_variable>
+#include <cstdint>
 #include <mutex>
+#include <string>
 #include <string_view>
 #include <thread>
 
 #include "skep/service/progress.h"
 
 namespace skep::cli {
+
+// "by checksums: 25 %, 1.0 GiB of 4.0 GiB, 100 MiB/s, 31 s left; 12 MiB freed". For `now` of a part
+// that has begun.
+std::string progress_text(const service::Progress::Now& now, std::uint64_t freed_bytes,
+                          std::string_view gained);
 
 class ProgressLine {
  public:

@@ -3,6 +3,9 @@
 
 #include <catch2/catch.hpp>
 
+#include "progress_line.h"
+
+using skep::cli::progress_text;
 using skep::service::Progress;
 
 TEST_CASE("progress before anything has begun says nothing") {
@@ -53,4 +56,23 @@ TEST_CASE("progress of a part whose bytes are not known has no share") {
   CHECK(progress.now().part == "scan");
   CHECK(progress.now().done_bytes == 0);
   CHECK(progress.now().share == 0);
+}
+
+TEST_CASE("the line of progress names the pass, its share, its rate and its time") {
+  CHECK(progress_text({"quick", 1ULL << 30, 4ULL << 30, 0.25, 10}, 12 << 20, "freed") ==
+        "by checksums: 25 %, 1.0 GiB of 4.0 GiB, 102 MiB/s, 30 s left; 12 MiB freed");
+}
+
+TEST_CASE("the line of progress tells no rate before it can be told, nor a time of none") {
+  CHECK(progress_text({"quick", 1ULL << 30, 4ULL << 30, 0.25, 0.5}, 0, "to be freed") ==
+        "by checksums: 25 %, 1.0 GiB of 4.0 GiB; 0 B to be freed");
+  CHECK(progress_text({"deep_read", 4ULL << 30, 4ULL << 30, 1, 60}, 0, "freed") ==
+        "deep, data that has to be read: 100 %, 4.0 GiB of 4.0 GiB; 0 B freed");
+}
+
+TEST_CASE("the line of progress rounds down, and has the time where nothing else is known") {
+  CHECK(progress_text({"content_scan", 999, 1000, 0.999, 0.5}, 0, "freed") ==
+        "learning what compressed data holds: 99 %, 999 B of 1000 B; 0 B freed");
+  CHECK(progress_text({"scan", 0, 0, 0, 75}, 0, "freed") ==
+        "reading metadata: 1 min 15 s; 0 B freed");
 }
