@@ -16,35 +16,31 @@ Environment:
 
 Standard library only. Not thread-safe, but any number of processes may run tests side by side.
 """
-import array
 import atexit
-import collections
-import ctypes
-import errno
-import fcntl
 import functools
-import hashlib
 import itertools
 import json
-import mmap
 import os
 import pathlib
-import random
 import re
 import shutil
 import signal
-import stat
-import struct
 import subprocess
 import sys
 import tempfile
 import time
 import unittest
-import zlib
 
-BLOCK = 4096  # the sector size that mkfs.btrfs picks where pages are 4 KiB
-KIB = 1 << 10
-MIB = 1 << 20
+# Tests have all of it from here.
+from contents import (BLOCK, KIB, MIB, FileState, compressible, content, differences, read_whole,
+                      round_up, snapshot, state_of, thin)  # noqa: F401
+from ioctls import (BTRFS_EXTENT_DATA_KEY, COMPRESSIONS, FICLONERANGE, FIDEDUPERANGE,
+                    FIEMAP_EXTENT_DATA_INLINE, FIEMAP_EXTENT_ENCODED, FIEMAP_EXTENT_SHARED,
+                    FIEMAP_EXTENT_UNWRITTEN, FIEMAP_FLAG_SYNC, FS_IMMUTABLE_FL, FS_IOC_FIEMAP,
+                    FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_NOCOW_FL, INLINE_ITEM, PREALLOCATED_ITEM,
+                    REGULAR_ITEM, DedupeAnswer, FileExtent, FileItem, block_addresses, block_places,
+                    clone_range, compressions, dedupe_range, disk_bytes, extent_is_stored, extents,
+                    file_items, placement, resident_pages, set_flags)  # noqa: F401
 
 SKIPPED = 77  # exit status of a test file that skipped everything; ctest's SKIP_RETURN_CODE
 MOST_SECONDS_TO_SEND = 20
@@ -65,33 +61,6 @@ COUNTS = frozenset(
     "passes extents_scanned bytes_scanned bytes_duplicate bytes_freed bytes_copied extents_freed"
     " bytes_read".split())
 
-FS_IOC_FIEMAP = 0xC020660B
-FIEMAP_FLAG_SYNC = 0x1
-FIEMAP_EXTENT_ENCODED = 0x8
-FIEMAP_EXTENT_DATA_INLINE = 0x200
-FIEMAP_EXTENT_UNWRITTEN = 0x800
-FIEMAP_EXTENT_SHARED = 0x2000
-FICLONERANGE = 0x4020940D
-FIDEDUPERANGE = 0xC0189436
-BTRFS_IOC_TREE_SEARCH_V2 = 0xC0709411
-BTRFS_EXTENT_DATA_KEY = 108
-FS_IOC_GETFLAGS = 0x80086601
-FS_IOC_SETFLAGS = 0x40086602
-FS_IMMUTABLE_FL = 0x10
-FS_NOCOW_FL = 0x800000
-
-COMPRESSIONS = (None, "zlib", "lzo", "zstd")  # by the number that file extent items hold
-INLINE_ITEM, REGULAR_ITEM, PREALLOCATED_ITEM = range(3)
-
-FileExtent = collections.namedtuple("FileExtent", "offset address length flags")
-# `length` bytes of a file from `offset` on are what the extent at `address` unpacks to from
-# `extent_offset` on. It takes `disk_length` bytes, and unpacks to `content_length`.
-FileItem = collections.namedtuple(
-    "FileItem", "offset address disk_length extent_offset length content_length compression kind")
-DedupeAnswer = collections.namedtuple("DedupeAnswer", "status bytes_deduped")
-FileState = collections.namedtuple("FileState",
-                                   "inode mode links uid gid size mtime_ns ctime_ns content")
-
 
 class HarnessError(Exception):
     """A command that the harness needs failed."""
@@ -104,31 +73,6 @@ def command(*arguments):
         raise HarnessError(f"{' '.join(map(str, arguments))}: status {done.returncode}: "
                            f"{(done.stderr or done.stdout).strip()}")
     return done.stdout
-
-
-def content(seed, length):
-    """`length` bytes that look random, are the same at each call, and have no block in common with
-    those of another seed or length."""
-    return random.Random(f"{seed} {length}").randbytes(length)
-
-
-def compressible(seed, length):
-    """The same, but of a kind that each algorithm packs to about an eighth or a quarter: in each
-    block four times the same 1 KiB of text."""
-    pick = random.Random(f"compressible {seed} {length}")
-    blocks = -(-length // BLOCK)
-    return b"".join(pick.randbytes(512).hex().encode() * 4 for _ in range(blocks))[:length]
-
-
-def thin(seed, length):
-    """The same, but 128 KiB of it fit into one block."""
-    blocks = -(-length // BLOCK)
-    return b"".join((b"%-16d" % (zlib.crc32(b"%r %d" % (str(seed).encode(), i)))) * (BLOCK // 16)
-                    for i in range(blocks))[:length]
-
-
-def round_up(length):
-    return -(-length // BLOCK) * BLOCK
 
 
 def skep_binary():
@@ -180,202 +124,6 @@ def scratch_base():
     except OSError:
         pass
     return tempfile.gettempdir()
-
-
-# --- ioctls --------------------------------------------------------------------------------------
-
-
-def extents(path):
-    """The file's extent map, after a flush. Addresses are btrfs's logical ones; 0 is inline."""
-    found = []
-    start = 0
-    with open(path, "rb") as file:
-        while True:
-            batch = 256
-            request = array.array("B", struct.pack("=QQIIII", start, (1 << 63) - 1 - start,
-                                                   FIEMAP_FLAG_SYNC, 0, batch, 0))
-            request.frombytes(bytes(56 * batch))
-            fcntl.ioctl(file.fileno(), FS_IOC_FIEMAP, request)
-            mapped = struct.unpack_from("=I", request, 20)[0]
-            for i in range(mapped):
-                offset, address, length, _, _, flags = struct.unpack_from(
-                    "=QQQQQI", request, 32 + 56 * i)
-                found.append(FileExtent(offset, address, length, flags))
-            if mapped < batch:
-                return found
-            start = found[-1].offset + found[-1].length
-
-
-def placement(path):
-    """Where the file's bytes are, and in what kind of extent, whoever else shares them."""
-    return [extent._replace(flags=extent.flags & (FIEMAP_EXTENT_ENCODED | FIEMAP_EXTENT_UNWRITTEN
-                                                  | FIEMAP_EXTENT_DATA_INLINE))
-            for extent in extents(path)]
-
-
-def block_addresses(path):
-    """Address of each stored block of the file, by block number; holes are left out."""
-    return {(extent.offset + at) // BLOCK: extent.address + at
-            for extent in extents(path) for at in range(0, extent.length, BLOCK)}
-
-
-def file_items(path):
-    """The file's extent items, holes left out, as the metadata has them: unlike the extent map they
-    tell the parts of a compressed extent apart. What is not flushed is not there yet."""
-    key_bytes, header_bytes, buffer_bytes = 112, 32, 1 << 16
-    inode = os.stat(path).st_ino
-    found = []
-    start = 0
-    with open(path, "rb") as file:
-        while True:
-            request = array.array("B", struct.pack(
-                "=7Q4I4QQ", 0, inode, inode, start, (1 << 64) - 1, 0, (1 << 64) - 1,
-                BTRFS_EXTENT_DATA_KEY, BTRFS_EXTENT_DATA_KEY, 1 << 20, 0, 0, 0, 0, 0,
-                buffer_bytes))
-            request.frombytes(bytes(buffer_bytes))
-            fcntl.ioctl(file.fileno(), BTRFS_IOC_TREE_SEARCH_V2, request)
-            count = struct.unpack_from("=I", request, 64)[0]
-            at = key_bytes
-            for _ in range(count):
-                _, _, offset, _, length = struct.unpack_from("=QQQII", request, at)
-                at += header_bytes
-                _, content_length, compression, _, _, kind = struct.unpack_from("=QQBBHB", request,
-                                                                                at)
-                place = (0, 0, 0, content_length)
-                if kind != INLINE_ITEM:
-                    place = struct.unpack_from("=4Q", request, at + 21)
-                if kind == INLINE_ITEM or place[0]:
-                    found.append(FileItem(offset, *place, content_length,
-                                          COMPRESSIONS[compression], kind))
-                at += length
-                start = offset + 1
-            if not count:
-                return found
-
-
-def extent_is_stored(folder, address):
-    """Whether the filesystem has a data extent that begins there, as far as it is committed."""
-    extent_tree, extent_item, most = 2, 168, (1 << 64) - 1
-    request = array.array("B", struct.pack(
-        "=7Q4I4QQ", extent_tree, address, address, 0, most, 0, most, extent_item, extent_item, 1, 0,
-        0, 0, 0, 0, 4096))
-    request.frombytes(bytes(4096))
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.ioctl(opened, BTRFS_IOC_TREE_SEARCH_V2, request)
-    finally:
-        os.close(opened)
-    return struct.unpack_from("=I", request, 64)[0] != 0
-
-
-def block_places(path):
-    """For each stored block of the file, by number: the extent that holds it, and which block of its
-    content it is. Files share a block when they name the same place."""
-    return {(item.offset + at) // BLOCK: (item.address, item.extent_offset + at)
-            for item in file_items(path) if item.kind != INLINE_ITEM
-            for at in range(0, item.length, BLOCK)}
-
-
-def disk_bytes(*paths):
-    """What the extents of these files take, each counted once."""
-    return sum({item.address: item.disk_length for path in paths
-                for item in file_items(path)}.values())
-
-
-def compressions(path):
-    """In which ways the file's extents are stored."""
-    return {item.compression for item in file_items(path)}
-
-
-def resident_pages(path):
-    """Numbers of the file's pages that are in the page cache. Asking brings in none."""
-    pages = -(-os.path.getsize(path) // mmap.PAGESIZE)
-    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 0) as mapped:
-        states = (ctypes.c_ubyte * pages)()
-        address = ctypes.addressof(ctypes.c_char.from_buffer(mapped))
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.mincore(ctypes.c_void_p(address), ctypes.c_size_t(len(mapped)), states):
-            raise OSError(ctypes.get_errno(), "mincore")
-        return {page for page in range(pages) if states[page] & 1}
-
-
-def clone_range(source, destination, source_offset=0, length=0, destination_offset=0):
-    """Makes the destination refer to the source's extents; length 0 means to the end."""
-    with open(source, "rb") as from_file, open(
-            os.open(destination, os.O_WRONLY | os.O_CREAT, 0o644), "wb") as to_file:
-        fcntl.ioctl(to_file.fileno(), FICLONERANGE, struct.pack(
-            "=qQQQ", from_file.fileno(), source_offset, length, destination_offset))
-
-
-def dedupe_range(source, source_offset, length, targets):
-    """FIDEDUPERANGE from one open file to [(open file, offset)]; one DedupeAnswer each."""
-    request = array.array("B", struct.pack("=QQHHI", source_offset, length, len(targets), 0, 0))
-    for file, offset in targets:
-        request.frombytes(struct.pack("=qQQiI", file.fileno(), offset, 0, 0, 0))
-    fcntl.ioctl(source.fileno(), FIDEDUPERANGE, request)
-    answers = []
-    for i in range(len(targets)):
-        _, _, done, status, _ = struct.unpack_from("=qQQiI", request, 24 + 32 * i)
-        answers.append(DedupeAnswer(status, done))
-    return answers
-
-
-def set_flags(path, flags):
-    """Adds inode flags, as chattr does."""
-    with open(path, "rb") as file:
-        now = array.array("l", [0])
-        fcntl.ioctl(file.fileno(), FS_IOC_GETFLAGS, now)
-        now[0] |= flags
-        fcntl.ioctl(file.fileno(), FS_IOC_SETFLAGS, now)
-
-
-# --- contents ------------------------------------------------------------------------------------
-
-
-def read_whole(path):
-    with open(path, "rb") as file:
-        return file.read()
-
-
-def state_of(path):
-    """Everything that a deduplicator must not change about one directory entry."""
-    info = os.lstat(path)
-    what = None
-    if stat.S_ISREG(info.st_mode):
-        digest = hashlib.blake2b()
-        try:
-            with open(path, "rb") as file:
-                while piece := file.read(MIB):
-                    digest.update(piece)
-            what = digest.hexdigest()
-        except OSError as error:  # a damaged block
-            what = errno.errorcode[error.errno]
-    elif stat.S_ISLNK(info.st_mode):
-        what = os.readlink(path)
-    return FileState(info.st_ino, info.st_mode, info.st_nlink, info.st_uid, info.st_gid,
-                     info.st_size, info.st_mtime_ns, info.st_ctime_ns, what)
-
-
-def snapshot(root):
-    """State of every file and directory below root (root too), by path."""
-    found = {".": state_of(root)}
-    for folder, folders, names in os.walk(root):
-        for name in folders + names:
-            path = os.path.join(folder, name)
-            found[os.path.relpath(path, root)] = state_of(path)
-    return found
-
-
-def differences(before, after):
-    """Lines that say what differs between two snapshots."""
-    lines = [f"{path}: gone" for path in before.keys() - after.keys()]
-    lines += [f"{path}: new" for path in after.keys() - before.keys()]
-    for path in before.keys() & after.keys():
-        for field in FileState._fields:
-            was, now = getattr(before[path], field), getattr(after[path], field)
-            if was != now:
-                lines.append(f"{path}: {field} was {was}, is {now}")
-    return sorted(lines)
 
 
 # --- filesystems ---------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: MIT
 """skep dedupe-files on btrfs: which files it shares, what it says of them, and what it leaves."""
+import json
 import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import time
 
@@ -149,7 +151,7 @@ class Lists(FilesTest):
                    "files": [f"{folder}/{group}/{name}".replace("\\", "\\\\")
                              for name in self.names]}
                   for group, size in (("a", SIZE), ("b", LARGE))]
-        return harness.json.dumps({
+        return json.dumps({
             "header": {"version": "0.34.0", "command": ["fclones", "group"],
                        "base_dir": self.fs.path("")}, "groups": groups}, indent=2).encode()
 
@@ -450,7 +452,7 @@ class WrongFiles(FilesTest):
         self.check("fifo", "skep: fifo: is a fifo")
 
     def test_a_device(self):
-        os.mknod(self.fs.path("device"), 0o600 | harness.stat.S_IFCHR, os.makedev(1, 3))
+        os.mknod(self.fs.path("device"), 0o600 | stat.S_IFCHR, os.makedev(1, 3))
         self.check("device", "skep: device: is a device")
 
     def test_a_socket(self):
@@ -544,7 +546,7 @@ class Stopping(FilesTest):
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.wait(timeout=10), STOPPED)
-        files_harness.check({**harness.json.loads(process.stdout.read()), "errors": []}, STOPPED)
+        files_harness.check({**json.loads(process.stdout.read()), "errors": []}, STOPPED)
         process.communicate()
 
     def test_a_signal_between_two_groups(self):
@@ -559,7 +561,7 @@ class Stopping(FilesTest):
         process.send_signal(signal.SIGTERM)
         out, _ = process.communicate(timeout=20)
         self.assertEqual(process.returncode, STOPPED)
-        report = harness.json.loads(first + out)
+        report = json.loads(first + out)
         files_harness.check({**report, "errors": []}, STOPPED)
         self.assertTrue(0 < len(report["groups"]) < 100)
 

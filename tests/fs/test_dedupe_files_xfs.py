@@ -2,6 +2,7 @@
 """skep dedupe-files on XFS: what works on btrfs works on any filesystem that shares ranges. What it
 says was freed is what XFS then has free."""
 import os
+import unittest
 
 import files_harness
 import harness
@@ -12,7 +13,7 @@ NOBODY = 65534
 SIZE = MIB + 123
 
 
-class Xfs(harness.unittest.TestCase):
+class Xfs(unittest.TestCase):
 
     @classmethod
     def setUpClass(cls):

@@ -229,7 +229,7 @@ class Live(DaemonTest):
         self.assertEqual([w.error for w in life.writers if w.error], [])
         status = life.daemon.wait_until_looked_at(CATCH_UP_SECONDS)
         self.assertEqual(status["last_error"], "")
-        self.assertLessEqual(life.refused, 1 + (life.done["snapshot"] + life.done["writable_copy"]) // 50)
+        self.assertLessEqual(life.refused, 1 + (life.done["snapshot"] + life.done["writable_copy"]) // 500)
         life.daemon.end()
         self.assertNotRegex(life.daemon.logged(), "(?i)error|fail")
         self.fs.remount()
