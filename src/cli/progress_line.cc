@@ -68,10 +68,10 @@ std::string progress_text(const service::Progress::Now& now, std::uint64_t freed
     text += fmt::format("{:.0f} %, {} of {}", std::floor(now.share * 100),
                         format_size(now.done_bytes), format_size(now.total_bytes));
   }
-  if (now.share > 0 && now.share < 1 && now.seconds > kLeastSeconds) {
+  if (const auto left = now.seconds_left(); left && now.seconds > kLeastSeconds) {
     const double rate = static_cast<double>(now.done_bytes) / now.seconds;
     text += fmt::format(", {}/s, {} left", format_size(static_cast<std::uint64_t>(rate)),
-                        format_duration(now.seconds * (1 - now.share) / now.share));
+                        format_duration(*left));
   }
   return text + fmt::format("; {} {}", format_size(freed_bytes), gained);
 }

@@ -31,9 +31,7 @@ btrfs::ExtentKind kind_of_tails(btrfs::ExtentKind victim) { return {0, victim.no
 void ShareTasks::add(const ReplacementPlan& plan, std::size_t number, std::uint64_t copy_begin,
                      std::uint64_t first_tail) {
   for (const Share& share : plan.shares) {
-    ShareTask task{
-        number,       share.kind,          plan.kind,   share.source, share.source_offset,
-        share.target, share.target_offset, share.length};
+    ShareTask task{share, number, plan.kind};
     switch (share.kind) {
       case SourceKind::kFile:
         task.copies = {};

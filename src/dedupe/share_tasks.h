@@ -13,17 +13,11 @@
 
 namespace skep::dedupe {
 
-// One share of one plan, with its source settled.
-struct ShareTask {
+// One share of one plan, with its source settled: for copies `source_offset` is in their temporary
+// file, for copied tails the tail's number.
+struct ShareTask : Share {
   std::size_t plan = 0;
-  SourceKind kind = SourceKind::kFile;
   btrfs::ExtentKind copies;  // in which temporary file the source is, for those of skep's own
-  btrfs::FileKey source;
-  // Bytes in the source; of a tail its number.
-  std::uint64_t source_offset = 0;
-  btrfs::FileKey target;
-  std::uint64_t target_offset = 0;
-  std::uint64_t length = 0;
 };
 
 struct ShareTasks {

@@ -19,6 +19,11 @@ void Progress::add(std::uint64_t bytes) {
   total_ += bytes;
 }
 
+std::optional<double> Progress::Now::seconds_left() const {
+  if (share <= 0 || share >= 1) return std::nullopt;
+  return seconds * (1 - share) / share;
+}
+
 Progress::Now Progress::now() const {
   const absl::MutexLock lock(&mutex_);
   Now out;

@@ -64,9 +64,7 @@ void Reporter::describe_work(const Facts& facts) {
   status_.work_done = now.done_bytes;
   status_.work_total = now.total_bytes;
   status_.progress = now.share;
-  if (now.share > 0 && now.share < 1 && now.seconds > kLeastSeconds) {
-    status_.seconds_left = now.seconds * (1 - now.share) / now.share;
-  }
+  if (now.seconds > kLeastSeconds) status_.seconds_left = now.seconds_left();
 }
 
 void Reporter::describe_totals(const Worker::View& view) {

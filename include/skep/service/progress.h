@@ -10,6 +10,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "skep/dedupe/counters.h"
@@ -24,7 +25,7 @@ class Progress {
   dedupe::Counters counters;
 
   // A part begins, which looks at extents of so many bytes. `part` is borrowed for good: the name
-  // of a PassKind, or "scan", "survey", "sample". Of "scan" the bytes are not known: 0.
+  // of a PassKind, or "scan", "survey", "sample". 0 bytes: not known, as of "scan".
   void begin(std::string_view part, std::uint64_t bytes);
   // More of the same has turned up.
   void add(std::uint64_t bytes);
@@ -34,6 +35,8 @@ class Progress {
     std::uint64_t done_bytes = 0, total_bytes = 0;
     double share = 0;    // 0 to 1; never falls while the part goes on
     double seconds = 0;  // since it began
+    // At its rate until now; none before it has one, and when all is counted.
+    std::optional<double> seconds_left() const;
   };
   Now now() const;
 
