@@ -11,7 +11,7 @@ void HandleCache::remove(Entries::iterator entry, Entries& closing) {
   closing.splice(closing.begin(), newest_first_, entry);
 }
 
-std::shared_ptr<File> HandleCache::find(FileKey key, Clock::time_point now) {
+std::shared_ptr<File> HandleCache::find(const FileHandle& key, Clock::time_point now) {
   Entries closing;
   absl::MutexLock lock(&mutex_);
   auto it = by_key_.find(key);
@@ -24,7 +24,7 @@ std::shared_ptr<File> HandleCache::find(FileKey key, Clock::time_point now) {
   return it->second->file;
 }
 
-void HandleCache::insert(FileKey key, std::shared_ptr<File> file, Clock::time_point now) {
+void HandleCache::insert(const FileHandle& key, std::shared_ptr<File> file, Clock::time_point now) {
   Entries closing;
   absl::MutexLock lock(&mutex_);
   if (by_key_.contains(key)) return;

@@ -24,6 +24,7 @@
 #include "dedupe_range.h"
 #include "inode_names.h"
 #include "kernel_file.h"
+#include "skep/btrfs/kernel_version.h"
 #include "skep/btrfs/status.h"
 #include "skep/btrfs/tree_search.h"
 
@@ -40,7 +41,7 @@ struct BtrfsHandle {
   struct __attribute__((packed)) {
     std::uint64_t inode;
     std::uint64_t root;
-    std::uint32_t generation;  // 0: any
+    std::uint32_t generation;  // of the inode, its low half; 0: any, since Linux 6.2
   } id{};
 };
 static_assert(offsetof(BtrfsHandle, id) == sizeof(struct file_handle));
@@ -88,10 +89,20 @@ Descriptor open_apart(const std::string& mount_point, KernelFilesystem::Flags fl
   if (flags == KernelFilesystem::Flags::kWritable) {
     struct mount_attr change {};
     change.attr_clr = MOUNT_ATTR_RDONLY;
-    // Since Linux 5.12. Where it fails the filesystem is found read-only, which is then told.
-    (void)mount_setattr(clone.get(), "", AT_EMPTY_PATH, &change, sizeof change);
+    // Where it fails the filesystem is found read-only, which is then told.
+    const int failed = mount_setattr(clone.get(), "", AT_EMPTY_PATH, &change, sizeof change);
+    if (failed != 0 && errno == ENOSYS) {
+      note_missing(KernelFeature::kWritableMount);
+    }
   }
   return Descriptor(openat(clone.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+}
+
+absl::StatusOr<std::uint64_t> generation_of(int fd, const std::string& name) {
+  btrfs_ioctl_fs_info_args args{};
+  args.flags = BTRFS_FS_INFO_FLAG_GENERATION;
+  if (ioctl(fd, BTRFS_IOC_FS_INFO, &args) != 0) return errno_status(errno, "FS_INFO", name);
+  return args.generation;
 }
 
 void add_space(Space& space, const btrfs_ioctl_space_info& raw) {
@@ -119,10 +130,27 @@ absl::StatusOr<std::unique_ptr<KernelFilesystem>> KernelFilesystem::open_mount(
     return errno_status(EROFS, "statvfs", mount_point);
   // Fails with EPERM where the capabilities are missing, before anything was begun.
   if (auto subvolumes = fs->subvolumes(); !subvolumes.ok()) return subvolumes.status();
-  auto top = fs->open_handle({kTopLevelRoot, kFirstFreeObjectid}, O_RDONLY | O_DIRECTORY);
-  if (!top.ok()) return top.status();
-  fs->top_level_ = *std::move(top);
+  if (auto status = fs->open_top_level(); !status.ok()) return status;
   return fs;
+}
+
+absl::StatusOr<std::uint64_t> generation_at(const std::string& mount_point) {
+  const Descriptor root = open_apart(mount_point, KernelFilesystem::Flags::kAsMounted);
+  if (!root) return errno_status(errno, "open", mount_point);
+  return generation_of(root.get(), mount_point);
+}
+
+absl::Status KernelFilesystem::open_top_level() {
+  constexpr FileHandle kTopLevel(FileKey{kTopLevelRoot, kFirstFreeObjectid});
+  auto top = open_handle(kTopLevel, O_RDONLY | O_DIRECTORY);
+  if (errno_of(top.status()) == ESTALE) {
+    needs_generation_ = true;
+    note_missing(KernelFeature::kAnyGeneration);
+    top = open_handle(kTopLevel, O_RDONLY | O_DIRECTORY);
+  }
+  if (!top.ok()) return top.status();
+  top_level_ = *std::move(top);
+  return absl::OkStatus();
 }
 
 absl::Status KernelFilesystem::read_info() {
@@ -157,12 +185,7 @@ absl::Status KernelFilesystem::lock_exclusively() {
 }
 
 absl::StatusOr<std::uint64_t> KernelFilesystem::generation() {
-  btrfs_ioctl_fs_info_args args{};
-  args.flags = BTRFS_FS_INFO_FLAG_GENERATION;
-  if (ioctl(root_.get(), BTRFS_IOC_FS_INFO, &args) != 0) {
-    return errno_status(errno, "FS_INFO", name_);
-  }
-  return args.generation;
+  return generation_of(root_.get(), name_);
 }
 
 absl::StatusOr<ExtentPage> KernelFilesystem::extents(std::uint64_t first, std::uint64_t last,
@@ -393,10 +416,16 @@ absl::Status KernelFilesystem::add_devices(SpaceInfo& space) const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Descriptor> KernelFilesystem::open_handle(FileKey file, int flags) const {
+absl::StatusOr<Descriptor> KernelFilesystem::open_handle(FileHandle file, int flags) {
+  if (file.generation == 0 && needs_generation_) {
+    auto map = file_map(file, 0, 0);
+    if (!map.ok()) return map.status();
+    file.generation = map->inode.generation;
+  }
   BtrfsHandle handle;
   handle.id.inode = file.inode;
   handle.id.root = file.root;
+  handle.id.generation = static_cast<std::uint32_t>(file.generation);
   Descriptor fd(open_by_handle_at(root_.get(), reinterpret_cast<struct file_handle*>(&handle),
                                   flags | O_CLOEXEC));
   if (!fd) {
@@ -406,7 +435,7 @@ absl::StatusOr<Descriptor> KernelFilesystem::open_handle(FileKey file, int flags
   return fd;
 }
 
-absl::StatusOr<std::shared_ptr<File>> KernelFilesystem::open(FileKey file) {
+absl::StatusOr<std::shared_ptr<File>> KernelFilesystem::open(const FileHandle& file) {
   if (auto cached = handles_.find(file)) return cached;
   auto fd = open_handle(file, O_RDONLY | O_NOATIME | O_NONBLOCK | O_NOCTTY);
   if (!fd.ok()) return fd.status();

@@ -178,12 +178,14 @@ absl::StatusOr<SpaceInfo> MemoryFilesystem::space() {
   return store_->space();
 }
 
-absl::StatusOr<std::shared_ptr<File>> MemoryFilesystem::open(FileKey file) {
+absl::StatusOr<std::shared_ptr<File>> MemoryFilesystem::open(const FileHandle& file) {
   begin("open");
   absl::MutexLock lock(&mutex_);
   if (auto status = fault("open", faults_.plan().not_found); !status.ok()) return status;
   MemoryInode* inode = store_->find(file);
-  if (inode == nullptr) return errno_status(ESTALE, "open_by_handle_at", name_of(file));
+  const bool stale =
+      inode == nullptr || (file.generation != 0 && file.generation != inode->inode.generation);
+  if (stale) return errno_status(ESTALE, "open_by_handle_at", name_of(file));
   ++inode->handles;
   return std::shared_ptr<File>(std::make_shared<MemoryUserFile>(*this, file));
 }
@@ -266,6 +268,13 @@ FileKey MemoryFilesystem::create(std::uint64_t root, std::span<const std::byte> 
   const FileKey key = store_->add_inode(root, flags, 1);
   must(store_->write(key, 0, data, compression));
   return key;
+}
+
+void MemoryFilesystem::create_in_place_of(FileKey gone, std::span<const std::byte> data) {
+  absl::MutexLock lock(&mutex_);
+  if (store_->find(gone) != nullptr) must(errno_status(EEXIST, "create", name_of(gone)));
+  store_->add_inode_at(gone, 0, 1);
+  must(store_->write(gone, 0, data, 0));
 }
 
 FileKey MemoryFilesystem::create_inline(std::uint64_t root, std::span<const std::byte> data) {

@@ -85,12 +85,16 @@ std::vector<Subvolume> MemoryStore::subvolumes() const {
 
 FileKey MemoryStore::add_inode(std::uint64_t root, std::uint64_t flags, std::uint32_t links) {
   MemorySubvolume& subvolume = subvolumes_.at(root);
-  const std::uint64_t number = subvolume.next_inode++;
-  MemoryInode& inode = subvolume.inodes[number];
-  inode.inode = {0, flags, S_IFREG | 0644, links};
-  if (links != 0) inode.names.push_back({kFirstFreeObjectid, fmt::format("file-{}", number)});
+  const FileKey key{root, subvolume.next_inode++};
+  add_inode_at(key, flags, links);
+  return key;
+}
+
+void MemoryStore::add_inode_at(FileKey key, std::uint64_t flags, std::uint32_t links) {
   running_ = true;
-  return {root, number};
+  MemoryInode& inode = subvolumes_.at(key.root).inodes[key.inode];
+  inode.inode = {0, flags, S_IFREG | 0644, links, generation()};
+  if (links != 0) inode.names.push_back({kFirstFreeObjectid, fmt::format("file-{}", key.inode)});
 }
 
 MemoryInode* MemoryStore::find(FileKey key) {

@@ -86,6 +86,7 @@ class MemoryStore {
   bool has_subvolume(std::uint64_t root) const { return subvolumes_.contains(root); }
   std::vector<Subvolume> subvolumes() const;
   FileKey add_inode(std::uint64_t root, std::uint64_t flags, std::uint32_t links);
+  void add_inode_at(FileKey key, std::uint64_t flags, std::uint32_t links);
   MemoryInode* find(FileKey key);
   const MemoryInode* find(FileKey key) const;
   std::vector<FileKey> files() const;

@@ -132,7 +132,7 @@ std::optional<Inode> parse_inode_item(const Item& item) {
     return std::nullopt;
   }
   const auto raw = load<btrfs_inode_item>(item.data, 0);
-  return Inode{raw.size, raw.flags, raw.mode, raw.nlink};
+  return Inode{raw.size, raw.flags, raw.mode, raw.nlink, raw.generation};
 }
 
 std::optional<Subvolume> parse_root_item(const Item& item) {

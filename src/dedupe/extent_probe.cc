@@ -26,7 +26,8 @@ void add(std::uint64_t root, std::uint64_t inode, const btrfs::FileExtent& item,
   out.encoded = out.encoded || item.encoded;
   out.compression = item.compression;
   out.content_length = item.content_length;
-  const Reference found{{root, inode}, item.file_offset, item.extent_offset, item.length, 0};
+  const Reference found{btrfs::FileHandle(btrfs::FileKey{root, inode}), item.file_offset,
+                        item.extent_offset, item.length, 0};
   // Searches of neighbours overlap.
   const bool seen = std::any_of(out.references.begin(), out.references.end(), [&](const auto& r) {
     return r.file == found.file && r.file_offset == found.file_offset;

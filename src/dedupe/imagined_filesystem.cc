@@ -283,7 +283,7 @@ absl::StatusOr<btrfs::SpaceInfo> ImaginedFilesystem::space() {
   return space;
 }
 
-absl::StatusOr<std::shared_ptr<btrfs::File>> ImaginedFilesystem::open(btrfs::FileKey) {
+absl::StatusOr<std::shared_ptr<btrfs::File>> ImaginedFilesystem::open(const btrfs::FileHandle&) {
   return nothing_is_done("open");
 }
 

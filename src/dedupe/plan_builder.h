@@ -38,7 +38,7 @@ class PlanBuilder {
   struct BlockSource {
     bool set = false;
     SourceKind kind = SourceKind::kFile;
-    btrfs::FileKey file;
+    btrfs::FileHandle file;
     std::uint64_t offset = 0;
   };
   struct Tail {

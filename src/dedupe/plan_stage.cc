@@ -117,7 +117,8 @@ bool PlanStage::is_stranger(const Run& run, const Reference& reference) {
   const auto source = p_.catalog.find(run.keeper, run.source, block_);
   if (!source) return false;  // the plan will find out
   std::vector<std::byte> a(block_), b(block_);
-  const auto read = [&](btrfs::FileKey key, std::uint64_t offset, std::vector<std::byte>& out) {
+  const auto read = [&](const btrfs::FileHandle& key, std::uint64_t offset,
+                        std::vector<std::byte>& out) {
     auto file = p_.fs.open(key);
     if (!file.ok()) return false;
     auto got = (*file)->read(offset, out);

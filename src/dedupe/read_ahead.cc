@@ -9,7 +9,7 @@ namespace {
 constexpr std::uint64_t kAskBytes = 1 << 20;
 }  // namespace
 
-void ReadAhead::add(btrfs::FileKey file, std::uint64_t offset, std::uint64_t length) {
+void ReadAhead::add(const btrfs::FileHandle& file, std::uint64_t offset, std::uint64_t length) {
   length = std::min(length, steps_.bytes());
   asked_ += length;
   for (Range& range : open_) {

@@ -25,13 +25,13 @@ class ReadAhead {
 
   // Of a range longer than a step only that much: the rest is asked for piece by piece while it is
   // shared.
-  void add(btrfs::FileKey file, std::uint64_t offset, std::uint64_t length);
+  void add(const btrfs::FileHandle& file, std::uint64_t offset, std::uint64_t length);
   void flush();
   std::uint64_t asked_bytes() const { return asked_; }
 
  private:
   struct Range {
-    btrfs::FileKey file;
+    btrfs::FileHandle file;
     std::uint64_t first = 0, end = 0;
   };
   void ask(Range& range);

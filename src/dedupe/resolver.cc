@@ -51,8 +51,8 @@ Verdict add(const btrfs::Extent& extent, btrfs::FileKey file, const btrfs::FileM
     if (item.extent_address != extent.address) continue;
     found = true;
     if (const Verdict v = judge(item); v != Verdict::kFreed) verdict = v;
-    out.references.push_back(
-        {file, item.file_offset, item.extent_offset, item.length, map.inode.size});
+    out.references.push_back({btrfs::FileHandle(file, map.inode.generation), item.file_offset,
+                              item.extent_offset, item.length, map.inode.size});
     out.kind = {item.compression, nodatasum};
     out.content_length = item.content_length;
   }

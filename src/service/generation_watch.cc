@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "skep/service/generation_watch.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <fstream>
+#include <utility>
+
+#include "skep/btrfs/kernel_version.h"
 
 namespace skep::service {
 namespace {
@@ -13,13 +18,17 @@ constexpr std::chrono::seconds kStandsStill{3};
 constexpr std::chrono::milliseconds kSurelyCounted{500};
 }  // namespace
 
-GenerationWatch::GenerationWatch(const btrfs::Uuid& filesystem, const std::string& sysfs)
-    : folder_(sysfs + "/" + btrfs::to_string(filesystem)) {}
+GenerationWatch::GenerationWatch(const btrfs::Uuid& filesystem, Ask ask, const std::string& sysfs)
+    : folder_(sysfs + "/" + btrfs::to_string(filesystem)), ask_(std::move(ask)) {}
+
+// All kernels have the folder, as long as the filesystem is mounted.
+bool GenerationWatch::mounted() const { return access(folder_.c_str(), F_OK) == 0; }
 
 // Empty when the kernel does not tell, or while a commit is under way, which is counted only after
 // the next transaction may have begun.
 std::optional<std::uint64_t> GenerationWatch::commits() const {
   std::ifstream file(folder_ + "/commit_stats");
+  if (!file && mounted()) btrfs::note_missing(btrfs::KernelFeature::kCommitCount);
   std::optional<std::uint64_t> count;
   bool under_way = false;
   std::string name;
@@ -28,6 +37,15 @@ std::optional<std::uint64_t> GenerationWatch::commits() const {
     if (name == "cur_commit_ms") under_way = value != 0;
   }
   return under_way ? std::nullopt : count;
+}
+
+std::optional<std::uint64_t> GenerationWatch::generation() const {
+  std::ifstream file(folder_ + "/generation");
+  std::uint64_t generation = 0;
+  if (file >> generation) return generation;
+  if (!ask_ || !mounted()) return std::nullopt;
+  btrfs::note_missing(btrfs::KernelFeature::kGenerationFile);
+  return ask_();
 }
 
 void GenerationWatch::bound_offset(std::uint64_t generation, std::uint64_t count,
@@ -54,9 +72,9 @@ void GenerationWatch::committed(std::uint64_t generation, Clock::time_point now)
 std::optional<std::uint64_t> GenerationWatch::poll(Clock::time_point now) {
   // The count first: what is counted was begun before the generation is read.
   const auto count = commits();
-  std::ifstream file(folder_ + "/generation");
-  std::uint64_t generation = 0;
-  if (!(file >> generation)) return std::nullopt;
+  const auto named = generation();
+  if (!named) return std::nullopt;
+  const std::uint64_t generation = *named;
   if (generation != seen_) {
     seen_ = generation;
     since_ = now;

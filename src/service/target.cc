@@ -54,6 +54,17 @@ Refusal refuse_open(const std::string& mount, const absl::Status& status) {
   }
 }
 
+// Of a filesystem that is not read-only itself.
+Refusal refuse_read_only_mounts(const std::string& filesystem, const std::string& mount) {
+  const auto& needed = btrfs::facts_of(btrfs::KernelFeature::kWritableMount);
+  return refusal(
+      kExitUnsupported,
+      fmt::format("{}: all its mounts are read-only here, and skep cannot make one of its own that "
+                  "is not ({}, since Linux {}); mount it read-write, or give the service "
+                  "ReadWritePaths={}",
+                  filesystem, needed.what, needed.since, mount));
+}
+
 // The caller has named what is not there, or what they may not reach.
 bool is_of_the_name(int error) {
   return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENAMETOOLONG ||
@@ -136,6 +147,7 @@ Target open_target(const std::string& name, Purpose purpose) {
   }
   if (kernel.kind == btrfs::KernelVerdict::Kind::kWarn) spdlog::warn("{}", kernel.reason);
   std::string mount = name;
+  bool filesystem_read_only = false;
   auto flags = purpose == Purpose::kLook ? Flags::kReadOnlyWillDo : Flags::kAsMounted;
   if (const auto uuid = btrfs::parse_uuid(name)) {
     // The filesystem is meant, not this mount of it.
@@ -143,6 +155,7 @@ Target open_target(const std::string& name, Purpose purpose) {
     const auto found = mount_of(*uuid);
     if (!found) return {refusal(kExitUsage, fmt::format("{}: not mounted", name)), nullptr};
     mount = found->path;
+    filesystem_read_only = found->filesystem_read_only;
   }
   std::uint64_t subvolume = 0;
   if (auto refusal = check_mount(mount); refusal.exit_status != 0) {
@@ -152,6 +165,9 @@ Target open_target(const std::string& name, Purpose purpose) {
   if (!has_capabilities())
     return {refuse_open(mount, errno_status(EPERM, "capget", mount)), nullptr};
   auto opened = btrfs::KernelFilesystem::open_mount(mount, raise_open_files(), flags);
+  if (flags == Flags::kWritable && !filesystem_read_only && errno_of(opened.status()) == EROFS) {
+    return {refuse_read_only_mounts(name, mount), nullptr};
+  }
   if (!opened.ok()) return {refuse_open(mount, opened.status()), nullptr};
   if (purpose == Purpose::kLook) return {{}, *std::move(opened)};
   auto locked = (*opened)->lock_exclusively();

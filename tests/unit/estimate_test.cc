@@ -181,7 +181,7 @@ TEST_CASE_METHOD(Look, "copies in an imagined filesystem have a file and their c
 TEST_CASE_METHOD(Look, "nothing can be opened or shared in an imagined filesystem") {
   const FileKey key = file(distinct_blocks(1, 4));
   ImaginedFilesystem imagined(fs, fingerprinter, *fs.generation());
-  CHECK_FALSE(imagined.open(key).ok());
+  CHECK_FALSE(imagined.open(btrfs::FileHandle(key)).ok());
   CHECK_FALSE(imagined.create_temporary({}).ok());
 }
 

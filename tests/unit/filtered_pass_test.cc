@@ -256,7 +256,7 @@ TEST_CASE_METHOD(Filtered, "a remembered tail of a file that is excluded by now 
   FileFilter filter(fs, options.filter);
   Resolver own(fs, gate, counters, &filter);
   KeeperCatalog of_own(fs, own);
-  of_own.add({address_of(a), address_of(a), {a, 0, 0, kBlock, 100}});
+  of_own.add({address_of(a), address_of(a), {btrfs::FileHandle(a), 0, 0, kBlock, 100}});
   CHECK(of_own.find_tail(address_of(a), 100));
   REQUIRE(fs.rename(a, {kFirstFreeObjectid, "x"}).ok());
   filter.forget();

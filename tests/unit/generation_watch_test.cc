@@ -29,9 +29,16 @@ class Sysfs {
     std::filesystem::remove(path() + "/commit_stats");
     std::ofstream(path() + "/generation") << generation << "\n";
   }
+  // As before Linux 5.11.
+  void show_nothing() {
+    std::filesystem::remove(path() + "/commit_stats");
+    std::filesystem::remove(path() + "/generation");
+  }
   void unmount() { std::filesystem::remove_all(path()); }
   std::string path() const { return folder_.path() + "/" + btrfs::to_string(uuid_); }
-  GenerationWatch watch() const { return GenerationWatch(uuid_, folder_.path()); }
+  GenerationWatch watch(GenerationWatch::Ask ask = {}) const {
+    return GenerationWatch(uuid_, std::move(ask), folder_.path());
+  }
   std::optional<std::uint64_t> poll(GenerationWatch& watch, milliseconds later = seconds(1)) {
     now_ += later;
     return watch.poll(now_);
@@ -162,6 +169,28 @@ TEST_CASE("generation: without counts it is committed when it has stood still fo
   CHECK(sysfs.poll(watch, seconds(40)) == 99);
   CHECK_FALSE(watch.wants_sync(sysfs.now()));
   CHECK(sysfs.poll(watch, seconds(30)) == 100);
+}
+
+TEST_CASE("generation: the filesystem is asked where sysfs does not name it", "[generation]") {
+  Sysfs sysfs;
+  std::optional<std::uint64_t> answer = 100;
+  int asked = 0;
+  auto watch = sysfs.watch([&] {
+    ++asked;
+    return answer;
+  });
+  sysfs.show(99, 7);
+  CHECK(sysfs.poll(watch) == 98);
+  CHECK(asked == 0);
+  sysfs.show_nothing();
+  CHECK(sysfs.poll(watch) == 99);
+  CHECK(sysfs.poll(watch, seconds(70)) == 100);
+  answer.reset();  // no mount of it can be opened
+  CHECK_FALSE(sysfs.poll(watch).has_value());
+  CHECK(asked == 3);
+  sysfs.unmount();
+  CHECK_FALSE(sysfs.poll(watch).has_value());
+  CHECK(asked == 3);
 }
 
 TEST_CASE("generation: nothing is told of what is not mounted", "[generation]") {

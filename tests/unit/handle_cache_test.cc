@@ -32,7 +32,7 @@ struct HandlesFixture {
   std::atomic<int> closed{0};
   HandleCache cache{2, kMostAge};
   const HandleCache::Clock::time_point start = HandleCache::Clock::now();
-  FileKey key(std::uint64_t inode) const { return {5, inode}; }
+  FileHandle key(std::uint64_t inode) const { return FileHandle({5, inode}, 7); }
   std::shared_ptr<File> add(std::uint64_t inode) {
     auto file = std::make_shared<StubFile>(key(inode), closed);
     cache.insert(key(inode), file, start);
@@ -44,7 +44,8 @@ TEST_CASE_METHOD(HandlesFixture, "HandleCache finds what was inserted") {
   const auto file = add(257);
   CHECK(cache.find(key(257)) == file);
   CHECK(cache.find(key(258)) == nullptr);
-  CHECK(cache.find({256, 257}) == nullptr);
+  CHECK(cache.find(FileHandle({256, 257}, 7)) == nullptr);
+  CHECK(cache.find(FileHandle({5, 257}, 8)) == nullptr);
   CHECK(cache.size() == 1);
 }
 
@@ -109,7 +110,7 @@ TEST_CASE_METHOD(HandlesFixture, "HandleCache::close_old closes those that nobod
 TEST_CASE("HandleCache of capacity 0 keeps nothing") {
   std::atomic<int> closed{0};
   HandleCache cache(0, kMostAge);
-  cache.insert({5, 257}, std::make_shared<StubFile>(FileKey{5, 257}, closed));
+  cache.insert(FileHandle({5, 257}), std::make_shared<StubFile>(FileKey{5, 257}, closed));
   CHECK(cache.size() == 0);
   CHECK(closed == 1);
 }
@@ -122,7 +123,7 @@ TEST_CASE("HandleCache bears several threads") {
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
       for (std::uint64_t i = 0; i < 2000; ++i) {
-        const FileKey key{5, 257 + i * 7 % 16};
+        const FileHandle key({5, 257 + i * 7 % 16}, 7);
         if (auto file = cache.find(key)) {
           wrong += file->key() != key;
         } else {

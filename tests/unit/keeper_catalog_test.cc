@@ -22,7 +22,7 @@ struct CatalogFixture {
   // The last block of a file of `blocks` blocks that is an extent at `extent`.
   static NewReference tail(std::uint64_t extent, std::uint64_t blocks) {
     Reference reference;
-    reference.file = {5, 257};
+    reference.file = btrfs::FileHandle({5, 257});
     reference.file_offset = reference.extent_offset = (blocks - 1) * kBlock;
     reference.length = kBlock;
     reference.file_size = reference.file_offset + kTail;

@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT
 #include "skep/btrfs/kernel_version.h"
 
+#include <fmt/format.h>
+
 #include <catch2/catch.hpp>
+#include <string>
+
+#include "temporary_folder.h"
 
 namespace skep::btrfs {
 namespace {
@@ -41,6 +46,34 @@ TEST_CASE("a release that is no version is refused") {
 
 TEST_CASE("the reason names the release") {
   CHECK(judge_kernel("5.3.18-lp152").reason.find("5.3.18-lp152") != std::string::npos);
+}
+
+// The page without scdoc's escapes, each run of blanks and line ends as one blank.
+std::string page_in_one_line(const std::string& name) {
+  std::string out;
+  for (const char c : testing::contents_of(std::string(SKEP_SOURCE_DIR "/man/") + name)) {
+    if (c == '\\') continue;
+    const bool blank = c == ' ' || c == '\n' || c == '\t';
+    if (!blank) out += c;
+    if (blank && (out.empty() || out.back() != ' ')) out += ' ';
+  }
+  return out;
+}
+
+TEST_CASE("what skep does without a feature of the kernel stands in its page, in one order") {
+  const std::string page = page_in_one_line("skep.1.scd");
+  std::size_t after = 0;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(KernelFeature::kCount); ++i) {
+    const auto& facts = facts_of(static_cast<KernelFeature>(i));
+    CHECK(facts.feature == static_cast<KernelFeature>(i));
+    const std::string row =
+        fmt::format("| {} :< {} :< {} ", facts.what, facts.since, facts.without);
+    INFO(row);
+    const std::size_t at = page.find(row);
+    REQUIRE(at != std::string::npos);
+    CHECK(at > after);
+    after = at;
+  }
 }
 
 }  // namespace

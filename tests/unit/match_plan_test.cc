@@ -253,11 +253,11 @@ TEST_CASE_METHOD(Pipeline,
     return PlanBuilder(match, references, catalog, roles, *table, fingerprinter, kBlock, 0)
         .build(plan);
   };
-  CHECK(builds({key, 0, 0, 4 * kBlock, 4 * kBlock}));
-  CHECK_FALSE(builds({key, 0, 0, 4 * kBlock, 0}));
-  CHECK_FALSE(builds({key, 8 * kBlock, 0, 4 * kBlock, 8 * kBlock}));
-  CHECK_FALSE(builds({key, 0, 0, 4 * kBlock, 2 * kBlock}));
-  CHECK_FALSE(builds({key, 0, 2 * kBlock, 4 * kBlock, 4 * kBlock}));
+  CHECK(builds({btrfs::FileHandle(key), 0, 0, 4 * kBlock, 4 * kBlock}));
+  CHECK_FALSE(builds({btrfs::FileHandle(key), 0, 0, 4 * kBlock, 0}));
+  CHECK_FALSE(builds({btrfs::FileHandle(key), 8 * kBlock, 0, 4 * kBlock, 8 * kBlock}));
+  CHECK_FALSE(builds({btrfs::FileHandle(key), 0, 0, 4 * kBlock, 2 * kBlock}));
+  CHECK_FALSE(builds({btrfs::FileHandle(key), 0, 2 * kBlock, 4 * kBlock, 4 * kBlock}));
 }
 
 TEST_CASE_METHOD(Pipeline, "an address that is used anew while its extent is planned is left") {

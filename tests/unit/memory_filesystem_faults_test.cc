@@ -41,7 +41,7 @@ TEST_CASE_METHOD(FaultyFixture, "io_error fails every call that has a status") {
   CHECK(errno_of(fs.logical_ino(1 << 20, false, 1).status()) == EIO);
   CHECK(errno_of(fs.subvolumes().status()) == EIO);
   CHECK(errno_of(fs.space().status()) == EIO);
-  CHECK(errno_of(fs.open(a).status()) == EIO);
+  CHECK(errno_of(fs.open(FileHandle(a)).status()) == EIO);
   CHECK(errno_of(fs.create_temporary({}).status()) == EIO);
   CHECK(errno_of(fs.dedupe(*source, 0, kBlock, {}).status()) == EIO);
   CHECK(errno_of(fs.sync().status()) == EIO);
@@ -61,7 +61,7 @@ TEST_CASE_METHOD(FaultyFixture, "not_found hits lookups") {
   fs.set_faults(plan);
   CHECK(errno_of(fs.file_map(a, 0, 1).status()) == ENOENT);
   CHECK(errno_of(fs.logical_ino(1 << 20, false, 9).status()) == ENOENT);
-  CHECK(errno_of(fs.open(a).status()) == ENOENT);
+  CHECK(errno_of(fs.open(FileHandle(a)).status()) == ENOENT);
   CHECK(fs.generation().ok());
   CHECK(fs.sync().ok());
 }

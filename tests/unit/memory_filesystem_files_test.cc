@@ -170,8 +170,21 @@ TEST_CASE_METHOD(FilesFixture, "a removed file lives while it is open") {
   opened.reset();
   REQUIRE(fs.sync().ok());
   CHECK(fs.data_used() == 0);
-  CHECK(errno_of(fs.open(a).status()) == ESTALE);
+  CHECK(errno_of(fs.open(FileHandle(a)).status()) == ESTALE);
   CHECK(errno_of(fs.remove(a)) == ENOENT);
+}
+
+TEST_CASE_METHOD(FilesFixture, "a handle with a generation opens no later file under its number") {
+  const FileKey a = file(blocks("A"));
+  const FileHandle first(a, map_of(fs, a).inode.generation);
+  CHECK(fs.open(first).ok());
+  REQUIRE(fs.sync().ok());
+  REQUIRE(fs.remove(a).ok());
+  REQUIRE(fs.sync().ok());
+  fs.create_in_place_of(a, blocks("B"));
+  CHECK(errno_of(fs.open(first).status()) == ESTALE);
+  CHECK(fs.open(FileHandle(a)).ok());
+  CHECK(fs.open(FileHandle(a, map_of(fs, a).inode.generation)).ok());
 }
 
 TEST_CASE_METHOD(FilesFixture, "a temporary file allocates when it is written back, not before") {

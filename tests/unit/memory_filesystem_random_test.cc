@@ -197,8 +197,8 @@ TEST_CASE("several threads work at once") {
   for (std::size_t t = 0; t < 3; ++t) {
     threads.emplace_back([&, t] {
       for (std::size_t i = 0; i < 200; ++i) {
-        auto source = fs.open(files[(i + t) % files.size()]);
-        auto target = fs.open(files[(i * 3 + t + 1) % files.size()]);
+        auto source = fs.open(FileHandle(files[(i + t) % files.size()]));
+        auto target = fs.open(FileHandle(files[(i * 3 + t + 1) % files.size()]));
         auto file = fs.create_temporary({});
         if (!source.ok() || !target.ok() || !file.ok()) {
           ++failures;

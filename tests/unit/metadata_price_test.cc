@@ -6,6 +6,8 @@
 namespace skep::dedupe {
 namespace {
 
+using btrfs::FileHandle;
+
 constexpr std::uint64_t kNode = 16384;
 
 // A small file at the same place in `roots` subvolumes, as snapshots leave it.
@@ -13,15 +15,15 @@ std::vector<Reference> in_snapshots(std::uint64_t inode, std::uint64_t roots,
                                     std::uint64_t size = 8192) {
   std::vector<Reference> out;
   for (std::uint64_t root = 256; root < 256 + roots; ++root) {
-    out.push_back({{root, inode}, 0, 0, size, size});
+    out.push_back({FileHandle({root, inode}), 0, 0, size, size});
   }
   return out;
 }
 
 TEST_CASE("without snapshots no leaf is unshared, and items count from the second on") {
   const MetadataPrice price(kNode, 1);
-  const std::vector<Reference> references = {{{5, 300}, 0, 0, 8192, 8192},
-                                             {{5, 301}, 0, 0, 8192, 8192}};
+  const std::vector<Reference> references = {{FileHandle({5, 300}), 0, 0, 8192, 8192},
+                                             {FileHandle({5, 301}), 0, 0, 8192, 8192}};
   const auto same = price.needs(references, 2);
   CHECK(same.leaves.empty());
   CHECK(same.new_items == 0);
@@ -52,7 +54,7 @@ TEST_CASE("parts of a large file that lie far apart are in leaves of their own")
   std::vector<Reference> references;
   for (const std::uint64_t root : {256, 257}) {
     for (const std::uint64_t offset : {0ULL, 64ULL << 20}) {
-      references.push_back({{root, 300}, offset, 0, 4096, 128ULL << 20});
+      references.push_back({FileHandle({root, 300}), offset, 0, 4096, 128ULL << 20});
     }
   }
   CHECK(price.needs(references, 4).leaves.size() == 2);

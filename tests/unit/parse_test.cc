@@ -233,6 +233,7 @@ TEST_CASE("an inode item") {
   REQUIRE(item.bytes().size() == 160);
   const auto inode = parse_inode_item({7, {257, kInodeItem, 0}, item.bytes()});
   REQUIRE(inode);
+  CHECK(inode->generation == 9);
   CHECK(inode->size == 123456);
   CHECK(inode->links == 2);
   CHECK(inode->mode == 0100644);

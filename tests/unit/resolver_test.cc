@@ -115,7 +115,7 @@ TEST_CASE_METHOD(ResolvingFixture, "a deleted file that is still open is left to
   const FileKey deleted = file(blocks("AB"));
   const FileKey stays = file({});
   REQUIRE(fs.reflink(deleted, 0, kBlock, stays, 0).ok());
-  const auto handle = fs.open(deleted);
+  const auto handle = fs.open(btrfs::FileHandle(deleted));
   REQUIRE(handle.ok());
   REQUIRE(fs.remove(deleted).ok());
   const Extent extent = extent_of(deleted);

@@ -8,15 +8,17 @@
 namespace skep::dedupe {
 namespace {
 
+using btrfs::FileHandle;
+
 constexpr std::uint64_t kBlock = 4096;
 
 Share share(SourceKind kind, std::uint64_t source_offset, std::uint64_t target_inode,
             std::uint64_t length = kBlock) {
   Share out;
   out.kind = kind;
-  out.source = {5, 256};
+  out.source = FileHandle({5, 256});
   out.source_offset = source_offset;
-  out.target = {5, target_inode};
+  out.target = FileHandle({5, target_inode});
   out.length = length;
   return out;
 }

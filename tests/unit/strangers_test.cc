@@ -23,7 +23,7 @@ struct Forged : Pipeline {
   const index::Fingerprint fingerprint = fingerprinter.from_block(base, false);
 
   void look_into(FileKey one, FileKey other, std::uint64_t blocks) {
-    const auto a = fs.open(one), b = fs.open(other);
+    const auto a = fs.open(btrfs::FileHandle(one)), b = fs.open(btrfs::FileHandle(other));
     REQUIRE(a.ok());
     REQUIRE(b.ok());
     strangers.look_into({**a, 0}, {**b, 0}, blocks * kBlock);
@@ -138,7 +138,8 @@ TEST_CASE_METHOD(Forged, "zeros are shared whatever else has their checksum") {
 TEST_CASE_METHOD(Forged, "with fingerprints of 64 bits nothing is looked into") {
   const index::Fingerprinter of_data(fs.info(), index::FingerprintKind::kData);
   Strangers none(of_data, kBlock, counters);
-  const auto a = fs.open(file(base)), b = fs.open(file(forged(base, 0)));
+  const auto a = fs.open(btrfs::FileHandle(file(base))),
+             b = fs.open(btrfs::FileHandle(file(forged(base, 0))));
   REQUIRE(a.ok());
   REQUIRE(b.ok());
   const std::uint64_t before = fs.calls("read");

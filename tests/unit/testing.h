@@ -78,7 +78,7 @@ inline btrfs::FileMap map_of(btrfs::Filesystem& fs, btrfs::FileKey file) {
 }
 
 inline std::shared_ptr<btrfs::File> open_file(btrfs::Filesystem& fs, btrfs::FileKey file) {
-  auto opened = fs.open(file);
+  auto opened = fs.open(btrfs::FileHandle(file));
   REQUIRE(opened.ok());
   return *opened;
 }

@@ -125,7 +125,8 @@ class Filesystem {
                                                               std::size_t limit) = 0;
   virtual absl::StatusOr<std::vector<Subvolume>> subvolumes() = 0;
   virtual absl::StatusOr<SpaceInfo> space() = 0;
-  virtual absl::StatusOr<std::shared_ptr<File>> open(FileKey file) = 0;
+  // ESTALE when the file is gone, or when its number was used anew and the handle has a generation.
+  virtual absl::StatusOr<std::shared_ptr<File>> open(const FileHandle& file) = 0;
   // Its data is stored as `kind` says: compressed where that makes it smaller.
   virtual absl::StatusOr<std::shared_ptr<TemporaryFile>> create_temporary(ExtentKind kind) = 0;
   // Compares [offset, offset + length) of `source` with each target and shares what is equal. At

@@ -27,11 +27,11 @@ class HandleCache {
       : capacity_(capacity), most_age_(most_age) {}
 
   // The cached file, moved to the front; null when there is none, or it is too old.
-  std::shared_ptr<File> find(FileKey key, Clock::time_point now = Clock::now())
+  std::shared_ptr<File> find(const FileHandle& key, Clock::time_point now = Clock::now())
       ABSL_LOCKS_EXCLUDED(mutex_);
   // Adds a file; the least recently used one goes when there are more than the capacity.
-  void insert(FileKey key, std::shared_ptr<File> file, Clock::time_point now = Clock::now())
-      ABSL_LOCKS_EXCLUDED(mutex_);
+  void insert(const FileHandle& key, std::shared_ptr<File> file,
+              Clock::time_point now = Clock::now()) ABSL_LOCKS_EXCLUDED(mutex_);
   // Closes those that are too old. Looks at all.
   void close_old(Clock::time_point now = Clock::now()) ABSL_LOCKS_EXCLUDED(mutex_);
   void clear() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -39,7 +39,7 @@ class HandleCache {
 
  private:
   struct Entry {
-    FileKey key;
+    FileHandle key;
     std::shared_ptr<File> file;
     Clock::time_point opened;
   };
@@ -52,7 +52,7 @@ class HandleCache {
   const Clock::duration most_age_;
   mutable absl::Mutex mutex_;
   Entries newest_first_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<FileKey, Entries::iterator> by_key_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<FileHandle, Entries::iterator> by_key_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace skep::btrfs

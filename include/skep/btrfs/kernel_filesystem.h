@@ -54,7 +54,7 @@ class KernelFilesystem final : public Filesystem {
                                                       std::size_t limit) override;
   absl::StatusOr<std::vector<Subvolume>> subvolumes() override;
   absl::StatusOr<SpaceInfo> space() override;
-  absl::StatusOr<std::shared_ptr<File>> open(FileKey file) override;
+  absl::StatusOr<std::shared_ptr<File>> open(const FileHandle& file) override;
   absl::StatusOr<std::shared_ptr<TemporaryFile>> create_temporary(ExtentKind kind) override;
   absl::StatusOr<std::vector<DedupeResult>> dedupe(File& source, std::uint64_t offset,
                                                    std::uint64_t length,
@@ -70,17 +70,24 @@ class KernelFilesystem final : public Filesystem {
   };
   KernelFilesystem(std::string name, Descriptor root, std::size_t max_open_files);
   absl::Status read_info();
+  absl::Status open_top_level();
   absl::Status add_devices(SpaceInfo& space) const;
   absl::StatusOr<ExtentPage> extents_page(Range range, std::uint64_t generation,
                                           std::size_t buffer_bytes);
   absl::Status walk_csums(Range range, std::uint64_t generation, NewCsumVisitor visit);
-  absl::StatusOr<Descriptor> open_handle(FileKey file, int flags) const;
+  absl::StatusOr<Descriptor> open_handle(FileHandle file, int flags);
 
-  const std::string name_;  // for messages
-  Descriptor root_;         // directory at the mount point
-  Descriptor top_level_;    // directory of subvolume 5; temporary files are made there
+  const std::string name_;         // for messages
+  Descriptor root_;                // directory at the mount point
+  Descriptor top_level_;           // directory of subvolume 5; temporary files are made there
+  bool needs_generation_ = false;  // a handle without one opens nothing (before Linux 6.2)
   FsInfo info_;
   HandleCache handles_;
 };
+
+// The generation of the filesystem that is mounted there: of the transaction that runs, or, while
+// none does, of the last one. Through a mount of its own, as open_mount() does, and not for longer
+// than that takes.
+absl::StatusOr<std::uint64_t> generation_at(const std::string& mount_point);
 
 }  // namespace skep::btrfs

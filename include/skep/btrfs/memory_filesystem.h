@@ -76,7 +76,7 @@ class MemoryFilesystem : public Filesystem {
   absl::StatusOr<std::vector<Subvolume>> subvolumes() override;                     // "subvolumes"
   absl::StatusOr<SpaceInfo> space() override;                                       // "space"
   // ESTALE when there is no such file, as open_by_handle_at(2). "open"
-  absl::StatusOr<std::shared_ptr<File>> open(FileKey file) override;
+  absl::StatusOr<std::shared_ptr<File>> open(const FileHandle& file) override;
   // "create_temporary"; its methods: "read", "readahead", "write", "start_writeback", "truncate".
   absl::StatusOr<std::shared_ptr<TemporaryFile>> create_temporary(ExtentKind kind) override;
   absl::StatusOr<std::vector<DedupeResult>> dedupe(
@@ -94,6 +94,8 @@ class MemoryFilesystem : public Filesystem {
   // test that is set up wrongly must not go on. Use write() to meet ENOSPC.
   FileKey create(std::uint64_t root, std::span<const std::byte> data = {}, std::uint64_t flags = 0,
                  std::uint8_t compression = 0);
+  // A new file under the number of one that is gone.
+  void create_in_place_of(FileKey gone, std::span<const std::byte> data);
   // A file whose bytes, fewer than a block, are stored in its file extent item.
   FileKey create_inline(std::uint64_t root, std::span<const std::byte> data);
   // Copy on write, into new extents; in place where preallocated, or where the file is nodatacow

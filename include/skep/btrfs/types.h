@@ -84,7 +84,8 @@ struct Inode {
   std::uint64_t size = 0;
   std::uint64_t flags = 0;
   std::uint32_t mode = 0;
-  std::uint32_t links = 0;  // 0: deleted, still open somewhere
+  std::uint32_t links = 0;       // 0: deleted, still open somewhere
+  std::uint64_t generation = 0;  // transaction that made it; see FileHandle
 };
 
 // A file's inode and the file extent items that begin in a range of it.
@@ -125,6 +126,17 @@ struct FileKey {
   friend H AbslHashValue(H h, const FileKey& k) {
     return H::combine(std::move(h), k.root, k.inode);
   }
+};
+
+// A file as it is opened (btrfs: struct btrfs_fid). Numbers of inodes are used anew; with the
+// generation of its inode a file is told from a later one under the same number. Generation 0 takes
+// whichever file is there.
+struct FileHandle : FileKey {
+  FileHandle() = default;
+  constexpr explicit FileHandle(FileKey key, std::uint64_t inode_generation = 0)
+      : FileKey(key), generation(inode_generation) {}
+  std::uint64_t generation = 0;
+  auto operator<=>(const FileHandle&) const = default;  // NOLINT(modernize-use-nullptr)
 };
 
 struct Subvolume {

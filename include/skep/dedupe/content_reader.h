@@ -47,7 +47,7 @@ class ContentReader {
  private:
   struct Piece {
     FingerprintedExtent* extent = nullptr;
-    btrfs::FileKey key;
+    btrfs::FileHandle key;
     std::uint64_t file_offset = 0;
     std::uint64_t first = 0;  // block of the extent's content
     std::uint64_t length = 0;

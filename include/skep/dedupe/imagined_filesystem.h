@@ -96,7 +96,7 @@ class ImaginedFilesystem final : public btrfs::Filesystem {
   absl::StatusOr<std::vector<btrfs::Subvolume>> subvolumes() override;
   absl::StatusOr<btrfs::SpaceInfo> space() override;
   // PERMISSION_DENIED, these three.
-  absl::StatusOr<std::shared_ptr<btrfs::File>> open(btrfs::FileKey file) override;
+  absl::StatusOr<std::shared_ptr<btrfs::File>> open(const btrfs::FileHandle& file) override;
   absl::StatusOr<std::shared_ptr<btrfs::TemporaryFile>> create_temporary(
       btrfs::ExtentKind kind) override;
   absl::StatusOr<std::vector<btrfs::DedupeResult>> dedupe(

@@ -26,7 +26,7 @@ namespace skep::dedupe {
 // A file range that holds `length` bytes of an extent from an asked-for place.
 struct Source {
   std::uint64_t extent_address = 0;
-  btrfs::FileKey file;
+  btrfs::FileHandle file;
   std::uint64_t offset = 0;
   std::uint64_t length = 0;
 };

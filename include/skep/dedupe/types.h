@@ -107,7 +107,7 @@ struct Match {
 
 // A file range that uses part of an extent.
 struct Reference {
-  btrfs::FileKey file;
+  btrfs::FileHandle file;
   std::uint64_t file_offset = 0;
   std::uint64_t extent_offset = 0;
   std::uint64_t length = 0;
@@ -121,16 +121,16 @@ enum class SourceKind : std::uint8_t { kFile, kZero, kCopy, kTailCopy };
 // kTailCopy it is the number of the tail in the plan.
 struct Share {
   SourceKind kind = SourceKind::kFile;
-  btrfs::FileKey source;
+  btrfs::FileHandle source;
   std::uint64_t source_offset = 0;
-  btrfs::FileKey target;
+  btrfs::FileHandle target;
   std::uint64_t target_offset = 0;
   std::uint64_t length = 0;
 };
 
 // A file range to copy so that the victim can go.
 struct Copy {
-  btrfs::FileKey from;
+  btrfs::FileHandle from;
   std::uint64_t offset = 0;
   std::uint64_t length = 0;
 };

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 //
 // Which generation of a mounted filesystem is committed, from sysfs: without a descriptor of the
-// filesystem, which would be in the way of umount(8), and without committing anything.
+// filesystem, which would be in the way of umount(8), and without committing anything. Where sysfs
+// does not name it (before Linux 5.11), `ask` does.
 //
 // /sys/fs/btrfs/UUID/generation names the transaction that runs, or, while none does, the last one.
 // All before it are committed. Whether it is itself, the count of commits tells (commit_stats,
@@ -19,6 +20,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <limits>
 #include <optional>
 #include <string>
@@ -30,7 +32,9 @@ namespace skep::service {
 class GenerationWatch {
  public:
   using Clock = std::chrono::steady_clock;
-  explicit GenerationWatch(const btrfs::Uuid& filesystem,
+  // The generation of a mounted filesystem, from itself; empty when that cannot be had.
+  using Ask = std::function<std::optional<std::uint64_t>()>;
+  explicit GenerationWatch(const btrfs::Uuid& filesystem, Ask ask = {},
                            const std::string& sysfs = "/sys/fs/btrfs");
 
   // The newest generation that is known to be committed; empty when the filesystem is not mounted.
@@ -42,10 +46,13 @@ class GenerationWatch {
   void committed(std::uint64_t generation, Clock::time_point now = Clock::now());
 
  private:
+  bool mounted() const;
   std::optional<std::uint64_t> commits() const;
+  std::optional<std::uint64_t> generation() const;
   void bound_offset(std::uint64_t generation, std::uint64_t count, Clock::time_point now);
 
   std::string folder_;
+  Ask ask_;
   std::uint64_t seen_ = 0;  // generation named last
   Clock::time_point since_;
   std::uint64_t committed_ = 0;
