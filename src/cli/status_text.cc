@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "skep/service/json_text.h"
+#include "skep/service/local_time.h"
 #include "skep/service/sizes.h"
 #include "text.h"
 
@@ -27,10 +28,10 @@ constexpr int kProgressCells = 30;
 
 using Words = std::pair<std::string_view, std::string_view>;
 
-constexpr Words kPhases[] = {
-    {"starting", "starting"},     {"idle", "idle: everything is looked at"},
-    {"working", "working"},       {"held", "waiting"},
-    {"unmounted", "not mounted"}, {"stopping", "stopping"}};
+constexpr Words kPhases[] = {{"starting", "starting"}, {"idle", "idle: everything is looked at"},
+                             {"working", "working"},   {"held", "waiting"},
+                             {"failing", "failing"},   {"unmounted", "not mounted"},
+                             {"stopping", "stopping"}};
 constexpr Words kParts[] = {{"scan", "reading metadata"},
                             {"quick", "by checksums"},
                             {"content_scan", "learning what compressed data holds"},
@@ -88,6 +89,7 @@ class StatusText {
     line("state", instance_.running ? state_in_words(s_)
                                     : "not running; last heard of " + since(s_.written));
     if (!instance_.running) return;
+    if (s_.phase == "failing") line("next try", "at " + service::time_of_day(s_.next_try));
     if (!s_.hold.empty()) line(is_held(s_) ? "held" : "slowed", hold_in_words(s_));
     if (s_.work_total == 0) return;
     line("progress",
@@ -132,7 +134,7 @@ class StatusText {
   }
 
   void add_error() {
-    if (s_.last_error.empty()) return;
+    if (s_.last_error.empty() || (instance_.running && s_.phase == "failing")) return;
     line("last error", fmt::format("{}: {}", since(s_.last_error_time), printable(s_.last_error)));
   }
 
@@ -183,6 +185,7 @@ std::string part_in_words(std::string_view part) { return in_words(kParts, part)
 
 std::string state_in_words(const Status& status) {
   std::string out = in_words(kPhases, status.phase);
+  if (status.phase == "failing") out += ": " + printable(status.last_error);
   if (!status.pass.empty()) out += ": " + part_in_words(status.pass);
   if (status.seconds_left) out += fmt::format("; {} left", format_duration(*status.seconds_left));
   return out;

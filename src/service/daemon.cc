@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <iterator>
 #include <optional>
 #include <string>
@@ -37,6 +38,8 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr auto kWorkingTick = milliseconds(1000);
+// Until it has started, as far as a service manager that waits for it knows.
+constexpr auto kStartingTick = milliseconds(50);
 // The mount table tells by itself when to go on; but the watchdog has to be fed.
 constexpr auto kUnmountedTick = milliseconds(60'000);
 // While nothing happens sysfs is looked at more and more seldom.
@@ -68,6 +71,18 @@ DailyUse used_today(const Settings& settings, const btrfs::Uuid& filesystem) {
   return state->checkpoint().today;
 }
 
+// The generation of the filesystem, for kernels whose sysfs does not name it.
+std::optional<std::uint64_t> ask_generation(const btrfs::Uuid& filesystem) {
+  const auto mount = mount_of(filesystem);
+  if (!mount) return std::nullopt;
+  const auto generation = btrfs::generation_at(mount->path);
+  return generation.ok() ? std::optional(*generation) : std::nullopt;
+}
+
+GenerationWatch watch_of(const btrfs::Uuid& filesystem) {
+  return GenerationWatch(filesystem, [filesystem] { return ask_generation(filesystem); });
+}
+
 class Daemon {
  public:
   Daemon(const DaemonOptions& options, const btrfs::Uuid& filesystem, Progress& progress)
@@ -78,7 +93,7 @@ class Daemon {
         throttle_(settings_.throttle, progress.counters, used_today(settings_, filesystem)),
         guard_(throttle_, [this]() -> btrfs::Filesystem* { return worker_.filesystem(); }),
         turn_(guard_, [this](bool waits) { tell_of_turn(waits); }),
-        watch_(filesystem),
+        watch_(watch_of(filesystem)),
         worker_(progress, turn_, watch_, [this] { return throttle_.daily_use(); }),
         reporter_(options.version, filesystem, progress),
         signals_(take_signals()) {
@@ -99,6 +114,10 @@ class Daemon {
   void begin_work();
   void conclude(const Worker::Result& result);
   void hold_until_retry(const Worker::Result& result);
+  void fail_until_retry(const Worker::Result& result);
+  void tell_started();
+  void try_at_once();
+  void end();
   void report();
   void tell_of_turn(bool waits);
   void log_freed();
@@ -119,6 +138,9 @@ class Daemon {
   const btrfs::Descriptor signals_;
 
   std::optional<Mount> mount_;
+  bool started_ = false;       // the service manager was told so
+  std::string failing_;        // why the last piece of work failed; empty: it did not
+  std::int64_t next_try_ = 0;  // seconds since 1970, while it fails
   bool stopping_ = false;
   Refusal refusal_;
   std::optional<std::uint64_t> generation_;
@@ -161,18 +183,25 @@ void Daemon::handle_signals() {
 }
 
 void Daemon::reload() {
-  notifier_.reloading();
+  if (started_) notifier_.reloading();
   auto fresh = options_.reload ? options_.reload() : absl::StatusOr<Settings>(settings_);
   if (fresh.ok()) {
     take_reloadable(*fresh, settings_);
     throttle_.set(settings_.throttle);
     guard_.set_reserve(settings_.metadata_reserve_bytes);
     reporter_.set_metrics_dir(settings_.metrics_dir);
+    try_at_once();
     spdlog::info("settings read again");
   } else {
     spdlog::error("{}; the settings stay as they were", message_of(fresh.status()));
   }
-  notifier_.ready();
+  if (started_) notifier_.ready();
+}
+
+// Something has changed that may have been in the way.
+void Daemon::try_at_once() {
+  not_before_ = {};
+  retry_after_ = kFirstRetry;
 }
 
 void Daemon::look_at_mounts() {
@@ -187,7 +216,8 @@ void Daemon::look_at_mounts() {
   if (mount_.has_value() == was_mounted) return;
   // What a session has open would keep the device busy; and the watch is the worker's meanwhile.
   if (worker_.working()) conclude(worker_.stop());
-  watch_ = GenerationWatch(filesystem_);  // mounted again, the kernel counts anew
+  try_at_once();
+  watch_ = watch_of(filesystem_);  // mounted again, the kernel counts anew
   anything_left_ = true;
   look_every_ = kFirstLook;
   if (!mount_) spdlog::info("{} is not mounted; waiting", btrfs::to_string(filesystem_));
@@ -223,6 +253,7 @@ void Daemon::conclude(const Worker::Result& result) {
   caught_up_ = worker_.view().position.done_generation;
   if (result.end == Worker::End::kCaughtUp) {
     retry_after_ = kFirstRetry;
+    failing_.clear();
     log_freed();
     return;
   }
@@ -232,17 +263,30 @@ void Daemon::conclude(const Worker::Result& result) {
 
 void Daemon::hold_until_retry(const Worker::Result& result) {
   if (!mount_of(filesystem_)) return;  // no wonder
-  const bool busy = result.end == Worker::End::kBusy;
-  // What no time will mend: the call, or the machine. It is told at the end.
-  if (result.end == Worker::End::kRefused && result.exit_status != kExitFailed) {
-    refusal_ = {result.exit_status, result.message};
+  const bool refused = result.end == Worker::End::kRefused;
+  if (result.end == Worker::End::kBusy) {
+    throttle_.hold_externally("other_instance", result.message);
+    tell_started();
+    not_before_ = Clock::now() + kFirstRetry;
+  } else if (!worker_.has_opened() || (refused && result.exit_status != kExitFailed)) {
+    // What cannot even begin has not started, and what no time will mend, such as the call, ends.
+    refusal_ = {refused ? result.exit_status : kExitFailed, result.message};
     stopping_ = true;
-    return;
+  } else {
+    fail_until_retry(result);
   }
-  if (busy) throttle_.hold_externally("other_instance", result.message);
-  if (!busy && reporter_.note_error(result.message)) spdlog::error("{}", result.message);
-  not_before_ = Clock::now() + (busy ? kFirstRetry : retry_after_);
-  if (!busy) retry_after_ = std::min<std::chrono::seconds>(retry_after_ * 2, kLastRetry);
+}
+
+void Daemon::fail_until_retry(const Worker::Result& result) {
+  failing_ = result.message;
+  next_try_ = std::time(nullptr) + retry_after_.count();
+  if (reporter_.note_error(failing_)) spdlog::error("{}", failing_);
+  not_before_ = Clock::now() + retry_after_;
+  retry_after_ = std::min<std::chrono::seconds>(retry_after_ * 2, kLastRetry);
+}
+
+void Daemon::tell_started() {
+  if (!std::exchange(started_, true)) notifier_.ready();
 }
 
 void Daemon::log_freed() {
@@ -262,6 +306,8 @@ void Daemon::report() {
   facts.hold = throttle_.hold();
   facts.view = worker_.view();
   facts.generation = generation_.value_or(0);
+  facts.failing = failing_;
+  facts.next_try = next_try_;
   notifier_.status(reporter_.report(facts));
   const auto& counters = progress_.counters;
   const bool may_hang = worker_.working() && facts.hold.word.empty();
@@ -271,7 +317,7 @@ void Daemon::report() {
 }
 
 milliseconds Daemon::timeout() const {
-  if (worker_.working()) return kWorkingTick;
+  if (worker_.working()) return started_ ? kWorkingTick : kStartingTick;
   if (!mount_) return kUnmountedTick;
   return look_every_;
 }
@@ -292,7 +338,6 @@ Refusal Daemon::run() {
                                        message_of(status))};
     }
   }
-  notifier_.ready();
   look_at_mounts();
   if (!mount_) spdlog::info("{} is not mounted; waiting", btrfs::to_string(filesystem_));
   while (!stopping_) {
@@ -300,6 +345,8 @@ Refusal Daemon::run() {
       look_at_generation();
       begin_work();
     }
+    // Who waits for the filesystem has started; who is to work on it has once it is open.
+    if (!mount_ || mount_->filesystem_read_only || worker_.has_opened()) tell_started();
     report();
     const bool idle = !worker_.working();
     wait(timeout());
@@ -315,6 +362,11 @@ Refusal Daemon::run() {
       }
     }
   }
+  end();
+  return refusal_;
+}
+
+void Daemon::end() {
   notifier_.stopping();
   report();
   if (worker_.working()) worker_.stop();
@@ -322,7 +374,6 @@ Refusal Daemon::run() {
     refusal_ = {kExitFailed, std::string(message_of(status))};
   }
   reporter_.close();
-  return refusal_;
 }
 
 }  // namespace

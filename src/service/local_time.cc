@@ -35,6 +35,11 @@ LocalTime to_local(std::time_t time) {
 
 LocalTime local_time_now() { return to_local(std::time(nullptr)); }
 
+std::string time_of_day(std::time_t time) {
+  const auto s = to_local(time).since_midnight.count();
+  return fmt::format("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
+}
+
 bool within(const std::vector<Hours>& hours, seconds since_midnight) {
   return hours.empty() || std::any_of(hours.begin(), hours.end(), [&](const Hours& some) {
            return within(some, since_midnight);

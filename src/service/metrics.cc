@@ -11,8 +11,8 @@ namespace skep::service {
 namespace {
 
 // As status.h lists them.
-constexpr std::string_view kPhases[] = {"starting", "idle",      "working",
-                                        "held",     "unmounted", "stopping"};
+constexpr std::string_view kPhases[] = {"starting", "idle",      "working", "held",
+                                        "failing",  "unmounted", "stopping"};
 
 std::string escaped(std::string_view value) {
   std::string out;
@@ -98,6 +98,8 @@ void add_times(Text& text, const Status& status) {
   text.gauge("skep_status_timestamp_seconds", "When these figures were taken.", status.written);
   text.gauge("skep_last_error_timestamp_seconds", "When the last error was; 0 without any.",
              status.last_error_time);
+  text.gauge("skep_next_try_timestamp_seconds", "When it tries again, while failing; else 0.",
+             status.next_try);
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "skep/btrfs/status.h"
 #include "skep/service/exit_status.h"
+#include "skep/service/local_time.h"
 #include "skep/service/metrics.h"
 #include "skep/service/sizes.h"
 
@@ -126,6 +127,10 @@ std::string Reporter::line() const {
   if (status_.phase == "stopping") return "Stopping";
   if (status_.phase == "unmounted") return "Not mounted; waiting";
   if (status_.phase == "held") return fmt::format("Waiting: {}; {}", status_.hold_text, freed);
+  if (status_.phase == "failing") {
+    return fmt::format("Failing: {}; next try at {}", status_.last_error,
+                       time_of_day(status_.next_try));
+  }
   if (status_.phase != "working") return fmt::format("Nothing to do; {}", freed);
   return fmt::format("Working, {:.0f} %; {}", status_.progress * 100, freed);
 }
@@ -136,11 +141,14 @@ std::string Reporter::report(const Facts& facts) {
   status_.hold_text = facts.hold.text;
   status_.slowed = facts.hold.slowed;
   const bool held = !facts.hold.word.empty() && !facts.hold.slowed;
+  const bool failing = !facts.failing.empty();
   status_.phase = facts.stopping        ? "stopping"
                   : facts.mount.empty() ? "unmounted"
                   : held                ? "held"
                   : facts.working       ? "working"
+                  : failing             ? "failing"
                                         : "idle";
+  status_.next_try = status_.phase == "failing" ? facts.next_try : 0;
   status_.generation = facts.generation;
   describe_work(facts);
   describe_totals(facts.view);

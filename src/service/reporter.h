@@ -32,6 +32,8 @@ class Reporter {
     Hold hold;
     Worker::View view;
     std::uint64_t generation = 0;
+    std::string failing;        // why the last piece of work failed; empty: it did not
+    std::int64_t next_try = 0;  // seconds since 1970, while it fails
   };
   // Writes what has changed; the line says it in words.
   std::string report(const Facts& facts);

@@ -57,6 +57,7 @@ void for_each_field(AnyStatus& s, const Visit& visit) {
   visit("/table/sampling_level", s.table_level);
   visit("/last_error", s.last_error);
   visit("/last_error_time", s.last_error_time);
+  visit("/next_try", s.next_try);
 }
 
 template <typename T>

@@ -162,6 +162,7 @@ Worker::Result Worker::work() {
                                : End::kRefused,
             refusal.message, refusal.exit_status};
   }
+  has_opened_ = true;
   state_ = session_.state;
   adopt_checkpoint();
   if (!recorder_) {

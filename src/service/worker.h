@@ -55,6 +55,8 @@ class Worker {
   // Writes the checkpoint if something happened since it was last written, and, unless `at_once`,
   // that was longer ago than the interval. Not while working.
   absl::Status save(bool at_once, std::chrono::seconds interval);
+  // It has opened the filesystem and its state, at least once.
+  bool has_opened() const { return has_opened_; }
   // It is time to look once more at what was left for later. Not while working.
   bool left_is_due() const;
 
@@ -103,7 +105,7 @@ class Worker {
   std::chrono::seconds left_wait_{};
 
   btrfs::Descriptor ended_;
-  std::atomic<bool> stop_ = false;
+  std::atomic<bool> stop_ = false, has_opened_ = false;
   std::thread thread_;
   mutable absl::Mutex mutex_;
   std::optional<Result> result_ ABSL_GUARDED_BY(mutex_);

@@ -29,7 +29,7 @@ STATUS = dict(
     since_ever={**TOTALS, "bytes_freed": 7 * GIB}, generation=40, done_generation=38,
     deep_generation=30,
     table=dict(size_bytes=1 << 20, cells=83412, capacity=130560, sampling_level=2), last_error="",
-    last_error_time=0)
+    last_error_time=0, next_try=0)
 
 # A process that the kernel calls skep, and that answers as one. It says "ready" when it can.
 INSTANCE = """
@@ -233,6 +233,14 @@ class Text(RunDirs):
             self.assertIn(f"  {words}\n", self.text())
         self.running(hold="cpu_pressure", slowed=True)
         self.assertIn("  slowed       others wait for processors\n", self.text())
+
+    def test_what_fails_and_when_it_is_tried_again(self):
+        error = "/mnt/data: FIDEDUPERANGE: Input/output error"
+        self.running(phase="failing", last_error=error, last_error_time=1, next_try=45296, seconds_left=None,
+                     bytes_total=0, **{"pass": ""})
+        at = time.strftime("%H:%M:%S", time.localtime(45296))
+        self.assertIn(f"  state        failing: {error}\n  next try     at {at}\n", self.text())
+        self.assertEqual(self.text().count(error), 1)
 
     def test_100_percent_only_when_all_is_done(self):
         self.running(progress=0.99999)

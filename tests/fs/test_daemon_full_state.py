@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""No room for the state of a skep that stays. It says so, in one line, works as far as it can, and goes on
-as soon as there is room."""
+"""No room for the state of a skep that stays. It says so, in one line. One that starts ends; one that worked
+goes on as far as it can, and as soon as there is room as before."""
 import os
 import pathlib
 import subprocess
@@ -19,9 +19,10 @@ class FullState(StateTest):
     def test_no_room_for_a_table(self):
         self.mount_state("64k")
         daemon = self.daemon(state=self.state)
-        self.wait_for_line(daemon, "table", "no room", "--state-dir")
-        self.assertIn("no room", daemon.status()["last_error"])
+        self.check_refused(daemon, FAILED, "table", "no room", "--state-dir")
+        self.assertEqual(self.fs.used(), 2 * len(self.data))
         self.remount_state("size=8M")
+        daemon = self.daemon(state=self.state)
         self.wait_until_used(len(self.data))
         daemon.end()
 

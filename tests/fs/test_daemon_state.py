@@ -5,7 +5,7 @@ import os
 import pathlib
 
 import harness
-from state_harness import WRONG_CALL, StateTest
+from state_harness import FAILED, WRONG_CALL, StateTest
 
 
 class State(StateTest):
@@ -14,10 +14,11 @@ class State(StateTest):
         self.mount_state("8M")
         self.remount_state("ro")
         daemon = self.daemon(state=self.state)
-        self.wait_for_line(daemon, "table", "Read-only file system", "make it writable",
+        self.check_refused(daemon, FAILED, "table", "Read-only file system", "make it writable",
                            "--state-dir")
         self.assertEqual(self.fs.used(), 2 * len(self.data))
         self.remount_state("rw")
+        daemon = self.daemon(state=self.state)
         self.wait_until_used(len(self.data))
         daemon.end()
 

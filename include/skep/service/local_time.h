@@ -21,6 +21,9 @@ struct LocalTime {
 LocalTime to_local(std::time_t time);
 LocalTime local_time_now();
 
+// "22:05:09"
+std::string time_of_day(std::time_t time);
+
 // Whether a time of day is in one of the hours; always when there are none.
 bool within(const std::vector<Hours>& hours, std::chrono::seconds since_midnight);
 // The time of day, "22:00", at which the next of the hours begins.

@@ -35,8 +35,8 @@ struct Status {
   std::string version;
   std::int64_t pid = 0;
   std::int64_t started = 0, written = 0;  // seconds since 1970
-  // "starting", "idle" (everything is looked at), "working", "held" (see hold), "unmounted",
-  // "stopping"
+  // "starting", "idle" (everything is looked at), "working", "held" (see hold), "failing" (see
+  // last_error), "unmounted", "stopping"
   std::string phase;
   std::string pass;     // of "working": quick, content_scan, deep_plain, deep_read; else empty
   double progress = 0;  // of the present pass, 0 to 1; never backwards within it
@@ -55,6 +55,7 @@ struct Status {
   std::uint32_t table_level = 0;
   std::string last_error;
   std::int64_t last_error_time = 0;
+  std::int64_t next_try = 0;  // seconds since 1970, of "failing"; else 0
 };
 
 // It waits, or was paused.
