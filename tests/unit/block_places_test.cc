@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "skep/dedupe/block_places.h"
 
-#include <catch2/catch.hpp>
-
+#include "catch.h"
 #include "skep/index/fingerprint.h"
 
 namespace skep::dedupe {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "chart.h"
 
-#include <catch2/catch.hpp>
 #include <cstdint>
 #include <string>
+
+#include "catch.h"
 
 namespace skep::cli {
 namespace {

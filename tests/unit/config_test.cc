@@ -4,16 +4,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <catch2/catch.hpp>
 #include <filesystem>
 #include <string>
 #include <vector>
 
+#include "catch.h"
 #include "skep/btrfs/status.h"
 #include "temporary_folder.h"
 
 namespace skep::service {
 namespace {
+
+using Catch::Matchers::ContainsSubstring;
+using Catch::Matchers::EndsWith;
+using Catch::Matchers::StartsWith;
 
 using skep::testing::TemporaryFolder;
 using skep::testing::write_file;
@@ -347,36 +351,30 @@ TEST_CASE("of several errors the first line's is said", "[config]") {
 }
 
 TEST_CASE("syntax errors are said in one line, with the quotes that lack", "[config]") {
-  CHECK_THAT(
-      refusal("[table]\nsize = 64M\n"),
-      Catch::StartsWith("skep.conf:2: ") && Catch::EndsWith("; write it in quotes: \"64M\""));
-  CHECK_THAT(
-      refusal("[match]\n\ndepth = quick  # fast\n"),
-      Catch::StartsWith("skep.conf:3: ") && Catch::EndsWith("; write it in quotes: \"quick\""));
-  CHECK_THAT(
-      refusal("[state]\ndir = /srv/skep\n"),
-      Catch::StartsWith("skep.conf:2: ") && Catch::EndsWith("; write it in quotes: \"/srv/skep\""));
+  CHECK_THAT(refusal("[table]\nsize = 64M\n"),
+             StartsWith("skep.conf:2: ") && EndsWith("; write it in quotes: \"64M\""));
+  CHECK_THAT(refusal("[match]\n\ndepth = quick  # fast\n"),
+             StartsWith("skep.conf:3: ") && EndsWith("; write it in quotes: \"quick\""));
+  CHECK_THAT(refusal("[state]\ndir = /srv/skep\n"),
+             StartsWith("skep.conf:2: ") && EndsWith("; write it in quotes: \"/srv/skep\""));
   CHECK_THAT(refusal("[throttle]\nhours = 22:00-06:00\n"),
-             Catch::StartsWith("skep.conf:2: ") &&
-                 Catch::EndsWith("; write it in quotes: \"22:00-06:00\""));
-  CHECK_THAT(
-      refusal("[limits]\ncolour = blue\n"),
-      Catch::StartsWith("skep.conf:2: ") && Catch::EndsWith("; write it in quotes: \"blue\""));
-  CHECK_THAT(refusal("[table\n"), Catch::StartsWith("skep.conf:1: "));
-  CHECK_THAT(refusal("[throttle]\nhours = [\n'22:00-06:00'\n"), Catch::StartsWith("skep.conf:"));
-  CHECK_THAT(refusal("[match]\nthreads = 1\nthreads = 2\n"), Catch::StartsWith("skep.conf:3: "));
-  CHECK_THAT(refusal("[match]\n\n\xff\xfe\n"), Catch::StartsWith("skep.conf:"));
+             StartsWith("skep.conf:2: ") && EndsWith("; write it in quotes: \"22:00-06:00\""));
+  CHECK_THAT(refusal("[limits]\ncolour = blue\n"),
+             StartsWith("skep.conf:2: ") && EndsWith("; write it in quotes: \"blue\""));
+  CHECK_THAT(refusal("[table\n"), StartsWith("skep.conf:1: "));
+  CHECK_THAT(refusal("[throttle]\nhours = [\n'22:00-06:00'\n"), StartsWith("skep.conf:"));
+  CHECK_THAT(refusal("[match]\nthreads = 1\nthreads = 2\n"), StartsWith("skep.conf:3: "));
+  CHECK_THAT(refusal("[match]\n\n\xff\xfe\n"), StartsWith("skep.conf:"));
 }
 
 TEST_CASE("syntax errors that quotes do not mend are said with what does", "[config]") {
   CHECK_THAT(refusal("[throttle]\nac_power_only = yes\n"),
-             Catch::EndsWith("; 'yes' is no boolean; write true or false, without quotes"));
+             EndsWith("; 'yes' is no boolean; write true or false, without quotes"));
   CHECK_THAT(refusal("throttle.io_pressure = 10%\n"),
-             Catch::EndsWith("; '10%' is no number; write one such as 1.5, without quotes"));
-  CHECK_THAT(refusal("[table]\nsize = 12Q\n"),
-             Catch::EndsWith("; '12Q' is no size; write 64K, 1G"));
+             EndsWith("; '10%' is no number; write one such as 1.5, without quotes"));
+  CHECK_THAT(refusal("[table]\nsize = 12Q\n"), EndsWith("; '12Q' is no size; write 64K, 1G"));
   CHECK_THAT(refusal("[match]\nthreads = 1\nthreads = 2\n"),
-             Catch::StartsWith("skep.conf:3: ") && !Catch::Contains("; "));
+             StartsWith("skep.conf:3: ") && !ContainsSubstring("; "));
 }
 
 TEST_CASE("quick contradicts what has to be read", "[config]") {
@@ -435,12 +433,12 @@ TEST_CASE("an error in either file is said, with its name", "[config]") {
   write_file(folder.file("skep.conf"), "[match]\ndepth = 'quick'\n");
   write_file(own, "\n[match]\nnodatasum = true\n");
   CHECK_THAT(std::string(message_of(load_settings(folder.path(), &uuid).status())),
-             Catch::StartsWith(own + ":3: match.depth: 'quick' reads nothing"));
+             StartsWith(own + ":3: match.depth: 'quick' reads nothing"));
   write_file(own, "[match]\ndepth = 'deep'\nnodatasum = true\n");
   CHECK(load_settings(folder.path(), &uuid).ok());
   write_file(folder.file("skep.conf"), "[match]\nthread = 2\n");
   CHECK_THAT(std::string(message_of(load_settings(folder.path(), &uuid).status())),
-             Catch::StartsWith(folder.file("skep.conf") + ":2: unknown key 'match.thread'"));
+             StartsWith(folder.file("skep.conf") + ":2: unknown key 'match.thread'"));
 }
 
 TEST_CASE("changes are named, and those that SIGHUP can make are made", "[config]") {
@@ -510,7 +508,7 @@ TEST_CASE("the sample lists every option in order, with its summary", "[config]"
     listed.push_back(section + "." + line.substr(begin, equals - begin));
     for (const auto& option : config_options()) {
       if (option.name != listed.back()) continue;
-      CHECK_THAT(paragraph, Catch::StartsWith(option.summary + ". "));
+      CHECK_THAT(paragraph, StartsWith(option.summary + ". "));
     }
   }
   CHECK(listed == names_of(config_options()));

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "skep/btrfs/crc32c.h"
 
-#include <catch2/catch.hpp>
-
+#include "catch.h"
 #include "testing.h"
 
 namespace skep::btrfs {

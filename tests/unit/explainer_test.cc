@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "skep/dedupe/explainer.h"
 
-#include <catch2/catch.hpp>
-
+#include "catch.h"
 #include "pipeline.h"
 
 namespace skep::dedupe {

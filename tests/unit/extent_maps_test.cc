@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "skep/dedupe/extent_maps.h"
 
-#include <catch2/catch.hpp>
+#include "catch.h"
 
 namespace skep::dedupe {
 namespace {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "skep/service/file_list.h"
 
-#include <catch2/catch.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "catch.h"
 #include "skep/btrfs/status.h"
 
 namespace skep::service {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "skep/dedupe/file_sharer.h"
 
-#include <catch2/catch.hpp>
 #include <map>
 
+#include "catch.h"
 #include "fake_named_files.h"
 
 namespace skep::dedupe {

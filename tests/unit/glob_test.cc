@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "skep/dedupe/glob.h"
 
-#include <catch2/catch.hpp>
 #include <string>
 
+#include "catch.h"
 #include "skep/btrfs/status.h"
 
 namespace skep::dedupe {

@@ -2,10 +2,11 @@
 #include "skep/btrfs/handle_cache.h"
 
 #include <atomic>
-#include <catch2/catch.hpp>
 #include <chrono>
 #include <thread>
 #include <vector>
+
+#include "catch.h"
 
 namespace skep::btrfs {
 namespace {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "skep/service/history.h"
 
-#include <catch2/catch.hpp>
 #include <string>
 
+#include "catch.h"
 #include "temporary_folder.h"
 #include "testing.h"
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "html.h"
 
-#include <catch2/catch.hpp>
 #include <string>
+
+#include "catch.h"
 
 namespace skep::cli {
 namespace {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "skep/dedupe/keeper_catalog.h"
 
-#include <catch2/catch.hpp>
-
+#include "catch.h"
 #include "skep/btrfs/memory_filesystem.h"
 #include "testing.h"
 

@@ -3,9 +3,9 @@
 
 #include <fmt/format.h>
 
-#include <catch2/catch.hpp>
 #include <string>
 
+#include "catch.h"
 #include "temporary_folder.h"
 
 namespace skep::btrfs {

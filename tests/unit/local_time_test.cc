@@ -4,9 +4,10 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include <catch2/catch.hpp>
 #include <optional>
 #include <string>
+
+#include "catch.h"
 
 namespace skep::service {
 namespace {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "skep/dedupe/metadata_price.h"
 
-#include <catch2/catch.hpp>
+#include "catch.h"
 
 namespace skep::dedupe {
 namespace {
@@ -82,27 +82,27 @@ TEST_CASE("the estimate is corrected by what is seen") {
   CHECK(price.correction() == 1);
   SECTION("upwards") {
     price.learn(8 << 20, 16 << 20);
-    CHECK(price.correction() == Approx(2));
+    CHECK(price.correction() == Catch::Approx(2));
     CHECK(price.price(100, 0) == 2 * before);
     price.learn(16 << 20, 24 << 20);
-    CHECK(price.correction() == Approx(3));
+    CHECK(price.correction() == Catch::Approx(3));
   }
   SECTION("downwards") {
     price.learn(8 << 20, 6 << 20);
-    CHECK(price.correction() == Approx(0.75));
+    CHECK(price.correction() == Catch::Approx(0.75));
     CHECK(price.price(100, 0) < before);
   }
   SECTION("within bounds") {
     price.learn(8 << 20, 800 << 20);
-    CHECK(price.correction() == Approx(4));
+    CHECK(price.correction() == Catch::Approx(4));
     for (int i = 0; i < 5; ++i) price.learn(8 << 20, 0);
-    CHECK(price.correction() == Approx(0.5));
+    CHECK(price.correction() == Catch::Approx(0.5));
   }
   SECTION("not by a little alone, but by many a little") {
     price.learn(1 << 20, 2 << 20);
     CHECK(price.correction() == 1);
     price.learn(1 << 20, 2 << 20);
-    CHECK(price.correction() == Approx(2));
+    CHECK(price.correction() == Catch::Approx(2));
   }
 }
 

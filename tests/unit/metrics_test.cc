@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "skep/service/metrics.h"
 
-#include <catch2/catch.hpp>
 #include <cstdlib>
 #include <filesystem>
 #include <set>
 #include <sstream>
 #include <string>
 
+#include "catch.h"
 #include "temporary_folder.h"
 
 namespace skep::service {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "skep/btrfs/parse.h"
 
-#include <catch2/catch.hpp>
 #include <limits>
 
+#include "catch.h"
 #include "item_builder.h"
 #include "testing.h"
 

@@ -2,10 +2,10 @@
 #include "skep/btrfs/paths.h"
 
 #include <algorithm>
-#include <catch2/catch.hpp>
 #include <string>
 #include <vector>
 
+#include "catch.h"
 #include "skep/btrfs/memory_filesystem.h"
 #include "testing.h"
 

@@ -3,10 +3,11 @@
 
 #include <array>
 #include <atomic>
-#include <catch2/catch.hpp>
 #include <chrono>
 #include <thread>
 #include <vector>
+
+#include "catch.h"
 
 namespace skep::dedupe {
 namespace {

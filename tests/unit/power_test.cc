@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "skep/service/power.h"
 
-#include <catch2/catch.hpp>
 #include <filesystem>
 #include <map>
 
+#include "catch.h"
 #include "temporary_folder.h"
 
 namespace skep::service {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "skep/service/pressure.h"
 
-#include <catch2/catch.hpp>
 #include <chrono>
 #include <map>
 
+#include "catch.h"
 #include "skep/service/pressure_rest.h"
 
 namespace skep::service {
@@ -37,7 +37,7 @@ TEST_CASE("a look tells what part of its time was stalled", "[throttle]") {
   files[Resource::kCpu] = "some total=99000";     // more than the time that went by
   files[Resource::kMemory] = "some total=99000";  // was not there before
   const auto percent = look.percent(begin + 20ms);
-  CHECK(percent[index_of(Resource::kIo)] == Approx(25));
+  CHECK(percent[index_of(Resource::kIo)] == Catch::Approx(25));
   CHECK(percent[index_of(Resource::kCpu)] == 100);
   CHECK(percent[index_of(Resource::kMemory)] == 0);
   CHECK(look.percent(begin)[0] == 0);
@@ -53,13 +53,13 @@ double busy_rest(PressureRest& rest) {
 
 TEST_CASE("rests follow the work before them, up to a minute", "[throttle]") {
   PressureRest rest;
-  CHECK(busy_rest(rest) == Approx(8));  // before any work
+  CHECK(busy_rest(rest) == Catch::Approx(8));  // before any work
   rest.worked(40ms);
-  CHECK(busy_rest(rest) == Approx(8));
+  CHECK(busy_rest(rest) == Catch::Approx(8));
   rest.worked(200ms);
-  CHECK(busy_rest(rest) == Approx(40));
+  CHECK(busy_rest(rest) == Catch::Approx(40));
   rest.worked(10s);
-  CHECK(busy_rest(rest) == Approx(60));
+  CHECK(busy_rest(rest) == Catch::Approx(60));
 }
 
 TEST_CASE("no rest is due before some work was done", "[throttle]") {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "skep/service/progress.h"
 
-#include <catch2/catch.hpp>
-
+#include "catch.h"
 #include "progress_line.h"
 
 using skep::cli::progress_text;

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "skep/dedupe/roles.h"
 
-#include <catch2/catch.hpp>
-
+#include "catch.h"
 #include "skep/dedupe/limits.h"
 
 namespace skep::dedupe {

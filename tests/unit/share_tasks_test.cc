@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "../../src/dedupe/share_tasks.h"
 
-#include <catch2/catch.hpp>
-
+#include "catch.h"
 #include "skep/dedupe/limits.h"
 
 namespace skep::dedupe {

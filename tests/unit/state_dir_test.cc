@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "skep/service/state_dir.h"
 
-#include <catch2/catch.hpp>
 #include <filesystem>
 #include <string>
 
+#include "catch.h"
 #include "temporary_folder.h"
 #include "testing.h"
 

@@ -2,13 +2,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <catch2/catch.hpp>
 #include <cerrno>
 #include <cmath>
 #include <filesystem>
 #include <limits>
 #include <string>
 
+#include "catch.h"
 #include "skep/btrfs/status.h"
 #include "skep/service/status.h"
 #include "temporary_folder.h"

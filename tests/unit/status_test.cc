@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "skep/btrfs/status.h"
 
-#include <catch2/catch.hpp>
 #include <cerrno>
+
+#include "catch.h"
 
 namespace skep {
 namespace {

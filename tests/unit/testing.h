@@ -3,7 +3,6 @@
 // What unit tests share: bytes with a known content, and short ways to ask a MemoryFilesystem.
 #pragma once
 
-#include <catch2/catch.hpp>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -14,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "catch.h"
 #include "skep/btrfs/memory_filesystem.h"
 #include "skep/btrfs/status.h"
 

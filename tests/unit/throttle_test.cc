@@ -2,11 +2,11 @@
 #include "skep/service/throttle.h"
 
 #include <atomic>
-#include <catch2/catch.hpp>
 #include <chrono>
 #include <thread>
 #include <vector>
 
+#include "catch.h"
 #include "fake_machine.h"
 #include "skep/service/pressure_rest.h"
 #include "testing.h"
@@ -73,7 +73,7 @@ TEST_CASE("with any limit a batch waits for the one before", "[throttle]") {
   Setup s({.read_bytes_per_second = kGiB});
   CHECK(s.before() == 0);
   s.machine.at(3s, [&] { s.throttle->batch_done(); });
-  CHECK(s.before() == Approx(3));
+  CHECK(s.before() == Catch::Approx(3));
 }
 
 TEST_CASE("batches under way are waited for when the first limit is set", "[throttle]") {
@@ -83,14 +83,14 @@ TEST_CASE("batches under way are waited for when the first limit is set", "[thro
   s.throttle->set({.read_bytes_per_second = kGiB});
   s.machine.at(1s, [&] { s.throttle->batch_done(); });
   s.machine.at(2s, [&] { s.throttle->batch_done(); });
-  CHECK(s.before() == Approx(2));
+  CHECK(s.before() == Catch::Approx(2));
 }
 
 TEST_CASE("who waits for its turn goes on when the last limit goes", "[throttle]") {
   Setup s({.read_bytes_per_second = kGiB});
   CHECK(s.before() == 0);
   s.machine.at(1s, [&] { s.throttle->set({}); });
-  CHECK(s.before() == Approx(1));
+  CHECK(s.before() == Catch::Approx(1));
 }
 
 TEST_CASE("many threads with limits are never in two batches at once", "[throttle]") {
@@ -145,7 +145,7 @@ TEST_CASE("stop ends each kind of wait within 200 ms", "[throttle]") {
     const double begin = s.machine.seconds();
     s.throttle->before_batch([&] { return s.machine.seconds() >= begin + 0.3; });
     INFO(s.throttle->hold().text);
-    CHECK(s.machine.seconds() - begin == Approx(0.3).margin(0.2));
+    CHECK(s.machine.seconds() - begin == Catch::Approx(0.3).margin(0.2));
   }
 }
 
@@ -153,7 +153,7 @@ TEST_CASE("stop ends the wait for the batch before", "[throttle]") {
   Setup s({.read_bytes_per_second = kGiB});
   s.before();
   s.throttle->before_batch([&] { return s.machine.seconds() >= 1; });
-  CHECK(s.machine.seconds() == Approx(1).margin(0.2));
+  CHECK(s.machine.seconds() == Catch::Approx(1).margin(0.2));
 }
 
 TEST_CASE("a batch that stop kept out counts as none, told of or not", "[throttle]") {
@@ -163,7 +163,7 @@ TEST_CASE("a batch that stop kept out counts as none, told of or not", "[throttl
     if (told) s.throttle->batch_done();
     CHECK(s.before() == 0);
     s.machine.at(1s, [&] { s.throttle->batch_done(); });
-    CHECK(s.before() == Approx(1));
+    CHECK(s.before() == Catch::Approx(1));
   }
 }
 
@@ -174,7 +174,7 @@ TEST_CASE("paused until it is resumed", "[throttle]") {
   s.throttle->pause();
   CHECK(s.throttle->hold() == held("paused", "paused"));
   s.machine.at(10s, [&] { s.throttle->resume(); });
-  CHECK(s.before() == Approx(10));
+  CHECK(s.before() == Catch::Approx(10));
   CHECK(s.throttle->hold() == Hold());
   CHECK(s.holds == 1);
   CHECK(s.machine.waits <= 100);  // no busy polling
@@ -190,7 +190,7 @@ TEST_CASE("a pause waits for the batches under way before it lets go of files", 
     CHECK(s.holds == 1);
     s.throttle->resume();
   });
-  CHECK(s.before() == Approx(4));
+  CHECK(s.before() == Catch::Approx(4));
 }
 
 TEST_CASE("each external reason has to be released", "[throttle]") {
@@ -204,7 +204,7 @@ TEST_CASE("each external reason has to be released", "[throttle]") {
     CHECK(s.throttle->hold() == held("read_only", "mounted read-only"));
   });
   s.machine.at(8s, [&] { s.throttle->release_externally("read_only"); });
-  CHECK(s.before() == Approx(8));
+  CHECK(s.before() == Catch::Approx(8));
   CHECK(s.holds == 1);
 }
 
@@ -213,10 +213,10 @@ TEST_CASE("each external reason has to be released", "[throttle]") {
 TEST_CASE("outside its hours it waits for the next of them", "[throttle]") {
   Setup s({.hours = {{22h, 6h}, {13h, 13h + 30min}}});
   CHECK(s.throttle->hold() == held("hours", "outside its hours, goes on at 13:00"));
-  CHECK(s.before() == Approx(3600).margin(1.1));
+  CHECK(s.before() == Catch::Approx(3600).margin(1.1));
   s.work(1h - 1s);
   CHECK(s.throttle->hold() == held("hours", "outside its hours, goes on at 22:00"));
-  CHECK(s.before() == Approx(8 * 3600).margin(2));
+  CHECK(s.before() == Catch::Approx(8 * 3600).margin(2));
   s.work(7h);  // over midnight
   CHECK(s.before() == 0);
 }
@@ -228,7 +228,7 @@ TEST_CASE("on battery it waits for mains, if told so", "[throttle]") {
   s.machine.on_mains = false;
   CHECK(s.throttle->hold() == held("battery", "on battery, goes on with mains power"));
   s.machine.at(100s, [&] { s.machine.on_mains = true; });
-  CHECK(s.before() == Approx(98).margin(1.1));
+  CHECK(s.before() == Catch::Approx(98).margin(1.1));
   s.machine.on_mains = false;
   s.throttle->set({});
   CHECK(s.throttle->hold() == Hold());
@@ -245,7 +245,7 @@ TEST_CASE("the load has to be clearly below its limit to go on", "[throttle]") {
     CHECK(s.throttle->hold() == held("load", "load average 1.95, limit 2.00, goes on below 1.80"));
   });
   s.machine.at(20s, [&] { s.machine.load = 1.7; });
-  CHECK(s.before() == Approx(18).margin(1.1));
+  CHECK(s.before() == Catch::Approx(18).margin(1.1));
   CHECK(s.throttle->hold() == Hold());
 }
 
@@ -262,7 +262,7 @@ TEST_CASE("rates hold on average, whatever a batch takes", "[throttle]") {
     }
     s.before();
     // It began with a second's worth, and a full bucket gained nothing by the first batch.
-    CHECK(s.machine.seconds() == Approx(30 - 1 + 0.05));
+    CHECK(s.machine.seconds() == Catch::Approx(30 - 1 + 0.05));
     CHECK(s.throttle->hold() ==
           (writes ? slowed("write_rate", "writes at the limit of 10 MiB a second")
                   : slowed("read_rate", "reads at the limit of 10 MiB a second")));
@@ -278,7 +278,7 @@ TEST_CASE("a higher rate ends the wait for a lower one", "[throttle]") {
   s.before();
   s.work(0ms, 101 * kMiB);
   s.machine.at(10s, [&] { s.throttle->set({.read_bytes_per_second = 10 * kMiB}); });
-  CHECK(s.before() == Approx(10 + 9));
+  CHECK(s.before() == Catch::Approx(10 + 9));
 }
 
 TEST_CASE("a day's budget holds until midnight", "[throttle]") {
@@ -289,7 +289,7 @@ TEST_CASE("a day's budget holds until midnight", "[throttle]") {
   s.work(1h, 2 * kGiB, kMiB);
   CHECK(s.throttle->hold() ==
         held("read_budget", "read 21 GiB today of 20 GiB, goes on at midnight"));
-  CHECK(s.before() == Approx(2 * 3600).margin(1.1));
+  CHECK(s.before() == Catch::Approx(2 * 3600).margin(1.1));
   CHECK(s.holds == 1);
   CHECK(s.throttle->daily_use() == DailyUse{testing::FakeMachine::kDay + 1, 0, 0});
   s.work(1h, 0, kGiB);
@@ -331,7 +331,7 @@ TEST_CASE("under pressure work is half a percent of the time, from the first mom
   Setup s({.io_pressure_percent = 10});
   s.machine.stalls[0] = 43;
   for (int i = 0; i < 5; ++i) {
-    CHECK(s.before() == Approx(200 * 0.04));
+    CHECK(s.before() == Catch::Approx(200 * 0.04));
     s.work(40ms);
   }
   CHECK(s.throttle->hold() == slowed("io_pressure", "io pressure of others 43 %, limit 10 %"));
@@ -349,14 +349,14 @@ TEST_CASE("a rest ends soon after the pressure, and looks are frequent for a whi
   CHECK(rest < 3);  // a look is at most as long as all before it
   s.work(40ms);
   for (int i = 1; i < PressureRest::kCalmLooks; ++i) {
-    CHECK(s.before() == Approx(0.02));
+    CHECK(s.before() == Catch::Approx(0.02));
     s.work(40ms);
   }
   for (int i = 1; i < 5; ++i) {
     CHECK(s.before() == 0);
     s.work(40ms);
   }
-  CHECK(s.before() == Approx(0.02));
+  CHECK(s.before() == Catch::Approx(0.02));
   CHECK(s.throttle->hold() == Hold());
 }
 
@@ -368,7 +368,7 @@ TEST_CASE("without pressure there is but a short look now and then", "[throttle]
     rested += s.before();
     s.work(40ms);
   }
-  CHECK(rested == Approx(0.02 * 20));
+  CHECK(rested == Catch::Approx(0.02 * 20));
   CHECK(s.throttle->hold() == Hold());
   CHECK(s.holds == 0);
 }
@@ -391,7 +391,7 @@ TEST_CASE("pressure that has no limit is not minded", "[throttle]") {
   s.machine.stalls[0] = s.machine.stalls[1] = 100;
   s.before();
   s.work(40ms);
-  CHECK(s.before() == Approx(0.02));  // a look
+  CHECK(s.before() == Catch::Approx(0.02));  // a look
 }
 
 TEST_CASE("a kernel without PSI has no limit on pressure", "[throttle]") {
@@ -406,7 +406,7 @@ TEST_CASE("a rest ends when it is told that pressure does not matter any more", 
   for (int i = 0; i < 10; ++i) s.before(), s.work(40ms);
   const auto begin = s.machine.elapsed();
   s.machine.at(begin + 1s, [&] { s.throttle->set({}); });
-  CHECK(s.before() == Approx(1));
+  CHECK(s.before() == Catch::Approx(1));
   CHECK(s.throttle->hold() == Hold());
 }
 
@@ -431,7 +431,7 @@ TEST_CASE("short batches rest together, as one stretch of work", "[throttle]") {
     s.work(1ms);
     rested += s.before();
   }
-  CHECK(rested == Approx(8 + 8));  // after 40 ms of work, and after 80
+  CHECK(rested == Catch::Approx(8 + 8));  // after 40 ms of work, and after 80
 }
 
 // Within a batch
@@ -444,7 +444,7 @@ TEST_CASE("a long batch rests between its steps", "[throttle]") {
     s.machine.pass(30ms);
     CHECK(s.step() == 0);
     s.machine.pass(10ms);
-    CHECK(s.step() == Approx(8));
+    CHECK(s.step() == Catch::Approx(8));
   }
   s.work(10ms);
   CHECK(s.before() == 0);  // the steps have rested already
@@ -471,7 +471,7 @@ TEST_CASE("rates and a pause hold within a batch too", "[throttle]") {
   s.throttle->set({});
   s.throttle->pause();
   s.machine.at(s.machine.elapsed() + 7s, [&] { s.throttle->resume(); });
-  CHECK(s.step() == Approx(7));
+  CHECK(s.step() == Catch::Approx(7));
   CHECK(s.holds == 2);
 }
 

@@ -6,11 +6,11 @@
 #include <sys/stat.h>
 
 #include <atomic>
-#include <catch2/catch.hpp>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "catch.h"
 #include "skep/btrfs/descriptor.h"
 #include "temporary_folder.h"
 #include "testing.h"

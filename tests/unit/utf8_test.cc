@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 #include "skep/btrfs/utf8.h"
 
-#include <catch2/catch.hpp>
 #include <string>
+
+#include "catch.h"
 
 namespace skep::btrfs {
 namespace {
