@@ -8,9 +8,9 @@ import time
 import harness
 
 MIB = harness.MIB
-FREED_SECONDS = 30  # from the commit to the space being back
-PHASE_SECONDS = 20
-END_SECONDS = 10
+FREED_SECONDS = 30 * harness.SLOWDOWN  # from the commit to the space being back
+PHASE_SECONDS = 20 * harness.SLOWDOWN
+END_SECONDS = 10 * harness.SLOWDOWN
 NO_STATUS = {"phase": "", "hold": ""}
 
 

@@ -8,6 +8,7 @@ import sys
 import textwrap
 import time
 import unittest
+from unittest import mock
 
 import harness
 from harness import BLOCK, MIB, FilesystemTest, compressible, content, thin
@@ -169,7 +170,7 @@ class Cleanup(unittest.TestCase):
                 child, folder, device = self.begin("time.sleep(600)")
                 self.assertTrue(os.path.ismount(f"{folder}/mnt"))
                 child.send_signal(number)
-                self.assertEqual(child.wait(timeout=30), -number)
+                self.assertEqual(child.wait(timeout=30 * harness.SLOWDOWN), -number)
                 child.stdout.close()
                 self.assert_gone(folder, device)
 
@@ -179,13 +180,13 @@ class Cleanup(unittest.TestCase):
             if "sleep" in ending:
                 time.sleep(0.2)
                 child.terminate()
-            self.assertIn(child.wait(timeout=30), (1, -signal.SIGTERM))
+            self.assertIn(child.wait(timeout=30 * harness.SLOWDOWN), (1, -signal.SIGTERM))
             child.stdout.close()
             self.assert_gone(folder, device)
 
     def test_an_exception_leaves_nothing_behind(self):
         child, folder, device = self.begin("raise ValueError")
-        self.assertEqual(child.wait(timeout=30), 1)
+        self.assertEqual(child.wait(timeout=30 * harness.SLOWDOWN), 1)
         child.stdout.close()
         self.assert_gone(folder, device)
 
@@ -197,6 +198,31 @@ class Cleanup(unittest.TestCase):
             self.assertTrue(os.path.ismount(fs.mnt))
             self.assertEqual(harness.mount_points_below(fs.folder), [fs.mnt])
             self.assertEqual(harness.mount_points_below(fs.mnt), [fs.mnt])
+
+
+class ForgottenDevices(FilesystemTest):
+    """Which kernels still know a device that was unmounted is their own affair; forgetting it takes no time."""
+
+    def test_a_device_that_the_kernel_does_not_know_is_a_forgotten_one(self):
+        self.fs.unmount()
+        for _ in range(2):
+            began = time.monotonic()
+            self.fs.forget_loop()
+            self.assertLess(time.monotonic() - began, harness.MOST_SECONDS_TO_FORGET / 4)
+        self.fs.mount()
+
+    def test_the_answer_that_there_is_no_such_device_ends_the_waiting(self):
+        with mock.patch.object(harness, "command", side_effect=harness.HarnessError(
+                "btrfs device scan --forget /dev/loop0: status 1: ERROR: cannot unregister device '/dev/loop0': "
+                "No such file or directory")) as asked:
+            self.fs.forget_loop()
+        self.assertEqual(asked.call_count, 1)
+
+    def test_a_device_in_use_is_asked_for_again_until_it_is_not(self):
+        busy = harness.HarnessError("status 1: ERROR: cannot unregister device: Device or resource busy")
+        with mock.patch.object(harness, "command", side_effect=[busy, busy, ""]) as asked:
+            self.fs.forget_loop()
+        self.assertEqual(asked.call_count, 3)
 
 
 if __name__ == "__main__":
