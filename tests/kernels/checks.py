@@ -11,26 +11,27 @@ CLONE = "/payload/clone"  # where the guest has the parts of the clone that it n
 SKEP = f"{CLONE}/build/release/skep"
 FREED = "same bytes freed"
 KERNEL_LOG = "kernel log"
+DEMO = "README's demo"
 CHECK_SECONDS = 900  # far above what any check takes; reaching it means a hang
 CORE_CHECK_SECONDS = 240
 
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """A row of the table. `core` names the tests of the file that run with --core: None for all of them, an empty
-    list to leave the check out. `full` names those that run without."""
+    """A row of the table. `tests` names what of the file is run, None for all of it; `core`, where it differs, what
+    is run with --core, nothing when it is empty."""
     name: str
     file: str
+    tests: tuple | None = None
     core: tuple | None = None
-    full: tuple | None = None
 
     def plan(self, core):
         """What the guest is told, or None."""
-        tests = self.core if core else self.full
-        if tests is not None and not tests:
+        tests = self.core if core and self.core is not None else self.tests
+        if tests == ():
             return None
         arguments = tests or ()
-        if self.file.endswith("demo.py"):
+        if self.name == DEMO:
             arguments = (SKEP,)
         return {"name": self.name,
                 "folder": posixpath.join(CLONE, posixpath.dirname(self.file)),
@@ -38,34 +39,67 @@ class Check:
                 "seconds": CORE_CHECK_SECONDS if core else CHECK_SECONDS}
 
 
-def fs(name, file, **tests):
-    return Check(name, f"tests/fs/test_{file}.py", **tests)
+def fs(name, file, **choice):
+    return Check(name, f"tests/fs/test_{file}.py", **choice)
+
+
+def of(group, *tests):
+    """Names of tests of a class."""
+    return tuple(f"{group}.test_{test}" for test in tests)
+
+
+def compressed(algorithm):
+    return fs(f"compressed, {algorithm}", "compressed", tests=(algorithm.capitalize(),),
+              core=of(algorithm.capitalize(), "copies_are_found_at_any_block_offset",
+                      "what_is_copied_of_a_compressed_extent_is_compressed_again", "an_extent_of_zeros_becomes_a_hole"))
+
+
+def checksum(kind):
+    return fs(f"csum {kind}", "checksums", tests=(kind.capitalize(),),
+              core=of(kind.capitalize(), "parts_are_shared_at_any_block_offset", "compressed_and_uncompressed_copies_meet"))
 
 
 # Two run at a time; those that take longest come first.
 CHECKS = (
-    fs("compressed, zlib", "compressed", full=("Zlib",)),
-    fs("compressed, lzo", "compressed", full=("Lzo",)),
-    fs("compressed, zstd", "compressed", full=("Zstd",)),
-    fs("daemon, following", "daemon_following"),
-    fs("daemon, letting go", "daemon_administration"),
-    fs("daemon, deleted files", "daemon_deletions"),
-    fs("csum crc32c", "checksums", full=("Crc32c",)),
-    fs("csum xxhash", "checksums", full=("Xxhash",)),
-    fs("csum sha256", "checksums", full=("Sha256",)),
-    fs("csum blake2", "checksums", full=("Blake2",)),
-    fs("references", "references"),
-    fs("snapshots, subvolumes", "subvolumes"),
-    fs("partial overlaps", "partial_overlaps"),
-    fs("plain copies", "plain_copies"),
-    fs("tails", "tails"),
-    fs("zeros and holes", "zeros_and_holes"),
-    fs("nodatasum", "nodatasum"),
-    fs("find-new", "find_new"),
-    fs("estimate, tune", "estimate"),
-    fs("explain", "explain"),
     fs("kernel facts", "kernel_facts"),
-    fs("forgotten devices", "harness", full=("ForgottenDevices",)),
+    compressed("zlib"),
+    compressed("lzo"),
+    compressed("zstd"),
+    fs("daemon, following", "daemon_following",
+       core=of("Following", "new_duplicates_are_freed_soon_after_each_commit")),
+    fs("daemon, letting go", "daemon_administration",
+       core=of("Administration", "unmounting_and_mounting_again", "subvolumes_are_deleted_beside_it")),
+    fs("daemon, deleted files", "daemon_deletions", core=()),
+    checksum("crc32c"),
+    checksum("xxhash"),
+    checksum("sha256"),
+    checksum("blake2"),
+    fs("references", "references",
+       core=of("References", "128_references", "one_file_may_refer_to_an_extent_many_times",
+               "partial_references_at_many_offsets")),
+    fs("snapshots, subvolumes", "subvolumes",
+       core=("Snapshots", *of("ManySubvolumes", "nested_subvolumes_are_reached"),
+             *of("MountedSubvolume", "any_mount_point_serves_for_the_whole_filesystem"))),
+    fs("partial overlaps", "partial_overlaps",
+       core=(*of("Alignments", "both_may_begin_and_end_anywhere", "a_copy_shifted_by_less_than_a_block_is_not_touched"),
+             *of("Interleaving", "every_other_stretch_is_shared_and_the_rest_copied_once",
+                 "a_file_that_repeats_itself_shares_with_itself"))),
+    fs("plain copies", "plain_copies",
+       core=of("PlainCopies", "two_equal_files_take_the_space_of_one", "many_pairs_of_small_files_are_shared",
+               "a_lone_block_is_shared_too")),
+    fs("tails", "tails", core=of("Tails", "files_equal_but_for_the_tail_share_all_blocks_before_it")),
+    fs("zeros and holes", "zeros_and_holes",
+       core=(*of("Zeros", "a_file_of_zeros_becomes_a_hole", "zeros_inside_data_become_holes_and_the_data_stays"),
+             *of("Holes", "a_sparse_and_a_full_copy_end_up_the_same"))),
+    fs("nodatasum", "nodatasum",
+       core=(*of("NocowFiles", "parts_are_shared_at_any_block_offset_and_the_rest_copied"),
+             *of("Preallocated", "a_reservation_that_is_partly_written_keeps_its_place"))),
+    fs("find-new", "find_new", core=("KindsOfExtents", *of("NamesAndPlaces", "each_kind_of_name"))),
+    fs("estimate, tune", "estimate", core=of("Estimate", "a_run_frees_what_was_estimated")),
+    fs("explain", "explain",
+       core=(*of("Verdicts", "of_two_new_copies_one_stays_and_one_goes_as_in_the_run"),
+             *of("References", "they_are_found_in_all_subvolumes_by_their_paths"))),
+    fs("forgotten devices", "harness", tests=("ForgottenDevices",)),
     Check(FREED, "tests/kernels/same_bytes_freed.py"),
-    Check("README's demo", "scripts/lib/demo.py"),
+    Check(DEMO, "scripts/lib/demo.py"),
 )
