@@ -32,17 +32,17 @@ def run(*command, seconds=DEBOOTSTRAP_SECONDS):
 
 def owners(paths):
     """The packages that files of this machine belong to."""
+    # dpkg knows a file by the path that its package has, with or without /usr.
+    known = {path: {real := os.path.realpath(path), real.removeprefix("/usr"), f"/usr{real}"} for path in paths}
+    said = subprocess.run(["dpkg-query", "--search", *sorted(set().union(*known.values()))], capture_output=True,
+                          text=True, check=False).stdout
+    of = dict(reversed(line.split(": ", 1)) for line in said.splitlines() if ": " in line)
     names = set()
-    for path in paths:
-        real = os.path.realpath(path)
-        # dpkg knows libraries by the path that their package has, with or without /usr.
-        for known in (real, real.removeprefix("/usr"), f"/usr{real}"):
-            done = subprocess.run(["dpkg-query", "--search", known], capture_output=True, text=True, check=False)
-            if not done.returncode:
-                names.add(re.split("[:,]", done.stdout)[0])
-                break
-        else:
+    for path, others in known.items():
+        found = [of[other] for other in others if other in of]
+        if not found:
             raise CannotMake(f"no package of this machine has {path}, which skep needs")
+        names.add(re.split("[:,]", found[0])[0])
     return names
 
 
