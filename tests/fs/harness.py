@@ -79,6 +79,11 @@ def command(*arguments):
     return done.stdout
 
 
+def kernel():
+    """This kernel's version, as (6, 1): for what kernels answer differently."""
+    return tuple(int(number) for number in re.match(r"(\d+)\.(\d+)", os.uname().release).groups())
+
+
 def skep_binary():
     path = os.environ.get("SKEP_BINARY")
     if not path:

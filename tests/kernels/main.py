@@ -131,7 +131,8 @@ def main():
     if options.list:
         show_list(plans)
         return 0
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends the guest too
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))  # which ends the guest too
     JUNIT.unlink(missing_ok=True)
     LOGS.mkdir(parents=True, exist_ok=True)
     freed = freed_here() if any(plan["name"] == checks.FREED for plan in plans) else None
