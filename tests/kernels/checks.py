@@ -86,7 +86,7 @@ CHECKS = (
     fs("plain copies", "plain_copies",
        core=of("PlainCopies", "two_equal_files_take_the_space_of_one", "many_pairs_of_small_files_are_shared",
                "a_lone_block_is_shared_too")),
-    fs("tails", "tails", core=of("Tails", "files_equal_but_for_the_tail_share_all_blocks_before_it")),
+    fs("tails", "tails", core=("WithoutTheNoHolesFeature",)),
     fs("zeros and holes", "zeros_and_holes",
        core=(*of("Zeros", "a_file_of_zeros_becomes_a_hole", "zeros_inside_data_become_holes_and_the_data_stays"),
              *of("Holes", "a_sparse_and_a_full_copy_end_up_the_same"))),

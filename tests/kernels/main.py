@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What scripts/test-kernels runs after the build: main.py [--core] [--check WORD] [--list] [KERNEL...]."""
+"""What scripts/test-kernels runs after the build: main.py [--core] [--check WORD]... [--list] [KERNEL...]."""
 import argparse
 import datetime
 import os
@@ -35,7 +35,7 @@ def arguments():
     parser = argparse.ArgumentParser(prog="test-kernels")
     parser.add_argument("--core", action="store_true")
     parser.add_argument("--list", action="store_true")
-    parser.add_argument("--check", metavar="WORD", default="")
+    parser.add_argument("--check", metavar="WORD", action="append")
     parser.add_argument("kernels", metavar="KERNEL", nargs="*")
     found = parser.parse_args()
     if unknown := [name for name in found.kernels if name not in packages.KERNELS]:
@@ -124,9 +124,10 @@ def prepared(names):
 
 def main():
     options = arguments()
-    plans = [plan for check in checks.CHECKS if options.check in check.name and (plan := check.plan(options.core))]
+    wanted = [check for check in checks.CHECKS if any(word in check.name for word in options.check or [""])]
+    plans = [plan for check in wanted if (plan := check.plan(options.core))]
     if not plans:
-        say(f"test-kernels: no check has '{options.check}' in its name")
+        say(f"test-kernels: no check is named so: {', '.join(options.check)}")
         return 2
     if options.list:
         show_list(plans)
