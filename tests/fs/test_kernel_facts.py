@@ -1,14 +1,33 @@
 # SPDX-License-Identifier: MIT
 """What skep takes for granted about the kernel. A failure here means that this kernel answers
 otherwise, and that a decision of skep's rests on nothing."""
+import ctypes
 import errno
 import os
+import pathlib
+import struct
 import subprocess
 import time
 
 import harness
 from harness import (BLOCK, KIB, MIB, FilesystemTest, block_addresses, compressible, content,
                      dedupe_range)
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+AT_FDCWD = -100
+FS_TREE_OBJECTID = 5
+BTRFS_WITHOUT_PARENT = 0x4D
+INODE = struct.Struct("=QQI")  # inode, root, generation
+INODE_BYTES = INODE.size
+
+
+class FileHandle(ctypes.Structure):
+    """struct file_handle, with as much in it as btrfs puts there."""
+
+    _fields_ = [("size", ctypes.c_uint), ("kind", ctypes.c_int), ("data", ctypes.c_ubyte * INODE_BYTES)]
+
+    def __init__(self, size, kind, data):
+        super().__init__(size, kind, (ctypes.c_ubyte * INODE_BYTES)(*data))
 
 
 class Sharing(FilesystemTest):
@@ -161,16 +180,25 @@ class Sharing(FilesystemTest):
 class Reading(FilesystemTest):
 
     def test_a_read_that_must_not_wait_brings_pages_in_all_the_same(self):
+        """Not so on 5.10 and 6.1; on 6.12 and later ones it does, so it cannot be used to see what is cached. Those
+        between may do either."""
         path = self.fs.write("file", content(1, 8 * MIB))
         self.fs.remount()
         with open(path, "rb", buffering=0) as file:
             with self.assertRaises(BlockingIOError):
                 os.preadv(file.fileno(), [bytearray(MIB)], 0, os.RWF_NOWAIT)
+        brought = self.some_come_in(path)
+        if harness.kernel() <= (6, 1):
+            self.assertFalse(brought)
+        elif harness.kernel() >= (6, 12):
+            self.assertTrue(brought, "so it can be used to see what is cached")
+
+    def some_come_in(self, path):
         for _ in range(100):
             if harness.resident_pages(path):
-                return
+                return True
             time.sleep(0.01)
-        self.fail("so it can be used to see what is cached")
+        return False
 
     def test_asking_what_is_resident_brings_nothing_in(self):
         path = self.fs.write("file", content(1, 8 * MIB))
@@ -180,6 +208,48 @@ class Reading(FilesystemTest):
         self.assertEqual(harness.resident_pages(path), set())
         harness.read_whole(path)
         self.assertEqual(len(harness.resident_pages(path)), 8 * MIB // BLOCK)
+
+
+class Interfaces(FilesystemTest):
+    """What the kernel has, and since when. Where it has not, skep has to do without."""
+
+    def folder(self):
+        return pathlib.Path("/sys/fs/btrfs", self.fs.uuid())
+
+    def test_the_generation_is_in_sysfs_since_5_11(self):
+        self.assertEqual((self.folder() / "generation").exists(), harness.kernel() >= (5, 11))
+
+    def test_a_temporary_uuid_is_told_since_6_7(self):
+        self.assertEqual((self.folder() / "temp_fsid").exists(), harness.kernel() >= (6, 7))
+
+    def open_by_handle(self, path, generation):
+        """Opens the file as skep does, by its inode number in the top level and a generation."""
+        handle = FileHandle(INODE_BYTES, BTRFS_WITHOUT_PARENT,
+                            INODE.pack(os.stat(path).st_ino, FS_TREE_OBJECTID, generation))
+        mount = os.open(self.fs.mnt, os.O_RDONLY)
+        try:
+            descriptor = LIBC.open_by_handle_at(mount, ctypes.byref(handle), os.O_RDONLY)
+            if descriptor < 0:
+                return ctypes.get_errno()
+            os.close(descriptor)
+            return 0
+        finally:
+            os.close(mount)
+
+    def test_a_handle_with_its_inodes_generation_opens_and_0_is_any_since_6_2(self):
+        path = self.fs.write("file", content(1, BLOCK))
+        own = self.handle_generation(path)
+        self.assertEqual(self.open_by_handle(path, own), 0)
+        self.assertEqual(self.open_by_handle(path, own + 1), errno.ESTALE)
+        self.assertEqual(self.open_by_handle(path, 0), 0 if harness.kernel() >= (6, 2) else errno.ESTALE)
+
+    def handle_generation(self, path):
+        handle, mount = FileHandle(INODE_BYTES, 0, bytes(INODE_BYTES)), ctypes.c_int()
+        answer = LIBC.name_to_handle_at(AT_FDCWD, os.fsencode(path), ctypes.byref(handle), ctypes.byref(mount), 0)
+        self.assertEqual((answer, handle.kind), (0, BTRFS_WITHOUT_PARENT))
+        inode, root, generation = INODE.unpack(bytes(handle.data))
+        self.assertEqual((inode, root), (os.stat(path).st_ino, FS_TREE_OBJECTID))
+        return generation
 
 
 if __name__ == "__main__":
