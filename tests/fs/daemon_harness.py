@@ -75,8 +75,7 @@ class Daemon:
     def wait_until_looked_at(self, seconds=FREED_SECONDS):
         """Everything that is written now has been looked at."""
         self.fs.sync()
-        with open(f"/sys/fs/btrfs/{self.fs.uuid()}/generation", encoding="ascii") as file:
-            generation = int(file.read())
+        generation = harness.generation(self.fs.mnt)
         return self.wait_for(lambda s: s["phase"] == "idle" and s["done_generation"] >= generation,
                              seconds)
 

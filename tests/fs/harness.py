@@ -42,7 +42,7 @@ from ioctls import (BTRFS_EXTENT_DATA_KEY, COMPRESSIONS, FICLONERANGE, FIDEDUPER
                     FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_NOCOW_FL, INLINE_ITEM, PREALLOCATED_ITEM,
                     REGULAR_ITEM, DedupeAnswer, FileExtent, FileItem, block_addresses, block_places,
                     clone_range, compressions, dedupe_range, disk_bytes, extent_is_stored, extents,
-                    file_items, placement, resident_pages, set_flags)  # noqa: F401
+                    file_items, generation, placement, resident_pages, set_flags)  # noqa: F401
 
 SKIPPED = 77  # exit status of a test file that skipped everything; ctest's SKIP_RETURN_CODE
 SLOWDOWN = float(os.environ.get("SKEP_TEST_SLOWDOWN", "1"))

@@ -19,6 +19,9 @@ FIEMAP_EXTENT_SHARED = 0x2000
 FICLONERANGE = 0x4020940D
 FIDEDUPERANGE = 0xC0189436
 BTRFS_IOC_TREE_SEARCH_V2 = 0xC0709411
+BTRFS_IOC_FS_INFO = 0x8400941F
+FS_INFO_BYTES, FS_INFO_FLAGS_OFFSET, FS_INFO_GENERATION_OFFSET = 1024, 48, 56
+FS_INFO_FLAG_GENERATION = 2
 BTRFS_EXTENT_DATA_KEY = 108
 FS_IOC_GETFLAGS = 0x80086601
 FS_IOC_SETFLAGS = 0x40086602
@@ -117,6 +120,18 @@ def extent_is_stored(folder, address):
     finally:
         os.close(opened)
     return struct.unpack_from("=I", request, 64)[0] != 0
+
+
+def generation(folder):
+    """The filesystem's generation, where sysfs does not tell it (before 5.11) too."""
+    info = bytearray(FS_INFO_BYTES)
+    struct.pack_into("=Q", info, FS_INFO_FLAGS_OFFSET, FS_INFO_FLAG_GENERATION)
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.ioctl(opened, BTRFS_IOC_FS_INFO, info)
+    finally:
+        os.close(opened)
+    return struct.unpack_from("=Q", info, FS_INFO_GENERATION_OFFSET)[0]
 
 
 def block_places(path):

@@ -216,8 +216,16 @@ class Interfaces(FilesystemTest):
     def folder(self):
         return pathlib.Path("/sys/fs/btrfs", self.fs.uuid())
 
-    def test_the_generation_is_in_sysfs_since_5_11(self):
-        self.assertEqual((self.folder() / "generation").exists(), harness.kernel() >= (5, 11))
+    def test_the_generation_is_in_sysfs_since_5_11_and_an_ioctl_tells_it_everywhere(self):
+        self.fs.sync()
+        before = harness.generation(self.fs.mnt)
+        self.fs.write("file", content(1, MIB))
+        self.fs.sync()
+        self.assertGreater(harness.generation(self.fs.mnt), before)
+        file = self.folder() / "generation"
+        self.assertEqual(file.exists(), harness.kernel() >= (5, 11))
+        if file.exists():
+            self.assertEqual(int(file.read_text(encoding="ascii")), harness.generation(self.fs.mnt))
 
     def test_a_temporary_uuid_is_told_since_6_7(self):
         self.assertEqual((self.folder() / "temp_fsid").exists(), harness.kernel() >= (6, 7))
