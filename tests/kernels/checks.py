@@ -70,6 +70,8 @@ CHECKS = (
     fs("daemon, letting go", "daemon_administration",
        core=of("Administration", "unmounting_and_mounting_again", "subvolumes_are_deleted_beside_it")),
     fs("daemon, deleted files", "daemon_deletions", core=()),
+    fs("daemon, failing", "daemon_failing", core=()),
+    fs("features it may lack", "kernel_features"),
     checksum("crc32c"),
     checksum("xxhash"),
     checksum("sha256"),

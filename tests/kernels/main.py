@@ -45,7 +45,7 @@ def arguments():
 
 
 def show_list(plans):
-    for name, (suite, _) in packages.KERNELS.items():
+    for name, (suite, *_) in packages.KERNELS.items():
         say(f"{name:<10}{packages.META_PACKAGE} of Debian {suite}")
     say("")
     for plan in plans:

@@ -17,12 +17,13 @@ import time
 
 import cache
 
-# Of each kernel, by the name it has in the table: suite, and suites with its security updates.
+# Of each kernel, by the name it has in the table: the suites in which it may be. The newest of all these is taken;
+# backports are at times ahead of sid.
 KERNELS = {
     "5.10": ("bullseye", "bullseye-security"),
     "6.1": ("bookworm", "bookworm-security"),
     "6.12": ("trixie", "trixie-security"),
-    "newest": ("sid", None),
+    "newest": ("sid", "trixie-backports"),
 }
 META_PACKAGE = "linux-image-amd64"
 # What a guest's root needs, what the tests' filesystems need; a kernel that has one built in has no such file.
@@ -86,6 +87,10 @@ def security_mirror():
     return "http://security.debian.org/debian-security"
 
 
+def mirror_of(suite):
+    return security_mirror() if suite.endswith("-security") else mirror()
+
+
 # --- apt -----------------------------------------------------------------------------------------
 
 
@@ -97,18 +102,17 @@ class Apt:
         for part in ("lists/partial", "archives/partial"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         (self.folder / "status").touch()
-        suite, security = KERNELS[name]
-        sources = [f"deb [signed-by={KEYRING}] {mirror()} {suite} main"]
-        if security:
-            sources.append(f"deb [signed-by={KEYRING}] {security_mirror()} {security} main")
-        (self.folder / "sources.list").write_text("\n".join(sources) + "\n", encoding="ascii")
+        sources = "".join(f"deb [signed-by={KEYRING}] {mirror_of(suite)} {suite} main\n" for suite in KERNELS[name])
+        (self.folder / "sources.list").write_text(sources, encoding="ascii")
+        # Backports would come last.
+        (self.folder / "preferences").write_text("Package: *\nPin: release *\nPin-Priority: 500\n", encoding="ascii")
 
     def run(self, program, *arguments, cwd=None):
         settings = {"Dir::State": self.folder, "Dir::State::lists": self.folder / "lists",
                     "Dir::State::status": self.folder / "status", "Dir::Cache": self.folder,
                     "Dir::Cache::archives": self.folder / "archives",
                     "Dir::Etc::SourceList": self.folder / "sources.list", "Dir::Etc::SourceParts": "/dev/null",
-                    "Dir::Etc::Preferences": "/dev/null", "Dir::Etc::PreferencesParts": "/dev/null",
+                    "Dir::Etc::Preferences": self.folder / "preferences", "Dir::Etc::PreferencesParts": "/dev/null",
                     "APT::Architecture": "amd64", "APT::Architectures": "amd64", "APT::Sandbox::User": "root",
                     "APT::Get::List-Cleanup": "true", "Acquire::Languages": "none", "Acquire::Retries": "2",
                     "Acquire::http::Timeout": "30", "APT::Update::Error-Mode": "any"}
