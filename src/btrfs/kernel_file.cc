@@ -35,8 +35,8 @@ absl::StatusOr<std::size_t> read_fully(int fd, FileKey key, std::uint64_t offset
   return read_fully(fd, name, offset, out);
 }
 
-// mincore(2) looks without touching: preadv2 with RWF_NOWAIT would start readahead, after which
-// what skep brought in looks as if it had been there.
+// mincore(2) looks without touching: preadv2 with RWF_NOWAIT would start readahead (on Linux 6.12
+// and later; not on 6.1), after which what skep brought in looks as if it had been there.
 std::vector<bool> cached_pages(int fd, std::uint64_t offset, std::uint64_t length) {
   const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
   const std::uint64_t pages = (length + page - 1) / page;
