@@ -206,8 +206,11 @@ class Reading(FilesystemTest):
         self.assertEqual(harness.resident_pages(path), set())
         time.sleep(0.05)
         self.assertEqual(harness.resident_pages(path), set())
-        harness.read_whole(path)
-        self.assertEqual(len(harness.resident_pages(path)), 8 * MIB // BLOCK)
+        for _ in range(10):  # where memory is short, the kernel takes pages back
+            harness.read_whole(path)
+            if len(harness.resident_pages(path)) == 8 * MIB // BLOCK:
+                return
+        self.fail("what is read is not told")
 
 
 class Interfaces(FilesystemTest):
