@@ -7,29 +7,35 @@
 namespace skep::btrfs {
 
 void HandleCache::remove(Entries::iterator entry, Entries& closing) {
-  by_key_.erase(entry->key);
+  by_key_.erase(entry->handle);
   closing.splice(closing.begin(), newest_first_, entry);
 }
 
-std::shared_ptr<File> HandleCache::find(const FileHandle& key, Clock::time_point now) {
+std::shared_ptr<File> HandleCache::find(const FileHandle& handle, Clock::time_point now) {
   Entries closing;
   absl::MutexLock lock(&mutex_);
-  auto it = by_key_.find(key);
+  auto it = by_key_.find(handle);
   if (it == by_key_.end()) return nullptr;
-  if (now - it->second->opened >= most_age_) {
+  const Entry& found = *it->second;
+  if (handle.generation != 0 && handle.generation != found.handle.generation) return nullptr;
+  if (now - found.opened >= most_age_) {
     remove(it->second, closing);
     return nullptr;
   }
   newest_first_.splice(newest_first_.begin(), newest_first_, it->second);
-  return it->second->file;
+  return found.file;
 }
 
-void HandleCache::insert(const FileHandle& key, std::shared_ptr<File> file, Clock::time_point now) {
+void HandleCache::insert(const FileHandle& handle, std::shared_ptr<File> file,
+                         Clock::time_point now) {
   Entries closing;
   absl::MutexLock lock(&mutex_);
-  if (by_key_.contains(key)) return;
-  newest_first_.push_front({key, std::move(file), now});
-  by_key_[key] = newest_first_.begin();
+  if (auto it = by_key_.find(handle); it != by_key_.end()) {
+    if (it->second->handle == handle) return;
+    remove(it->second, closing);
+  }
+  newest_first_.push_front({handle, std::move(file), now});
+  by_key_[handle] = newest_first_.begin();
   if (by_key_.size() > capacity_) remove(std::prev(newest_first_.end()), closing);
 }
 

@@ -47,6 +47,13 @@ struct BtrfsHandle {
 static_assert(offsetof(BtrfsHandle, id) == sizeof(struct file_handle));
 static_assert(sizeof(BtrfsHandle::id) == 20);
 
+// 0 when it cannot be told. The kernel gives the low half, which is all that a handle has.
+std::uint64_t generation_of_inode(int fd) {
+  int generation = 0;  // whatever the number of the ioctl says
+  if (ioctl(fd, FS_IOC_GETVERSION, &generation) != 0) return 0;
+  return static_cast<std::uint32_t>(generation);
+}
+
 int fd_of(File& file) {
   if (auto* kernel_file = dynamic_cast<KernelFile*>(&file)) return kernel_file->fd();
   return dynamic_cast<KernelTemporaryFile&>(file).fd();
@@ -441,8 +448,10 @@ absl::StatusOr<std::shared_ptr<File>> KernelFilesystem::open(const FileHandle& f
   if (!fd.ok()) return fd.status();
   // What skep reads it asks for itself, ahead: the kernel's own guesses would bring in more.
   posix_fadvise(fd->get(), 0, 0, POSIX_FADV_RANDOM);
+  FileHandle known = file;
+  if (known.generation == 0) known.generation = generation_of_inode(fd->get());
   std::shared_ptr<File> opened = std::make_shared<KernelFile>(file, *std::move(fd));
-  handles_.insert(file, opened);
+  handles_.insert(known, opened);
   return opened;
 }
 

@@ -46,8 +46,29 @@ TEST_CASE_METHOD(HandlesFixture, "HandleCache finds what was inserted") {
   CHECK(cache.find(key(257)) == file);
   CHECK(cache.find(key(258)) == nullptr);
   CHECK(cache.find(FileHandle({256, 257}, 7)) == nullptr);
-  CHECK(cache.find(FileHandle({5, 257}, 8)) == nullptr);
+  CHECK(cache.find(FileHandle({5, 257})) == file);  // whichever it is
   CHECK(cache.size() == 1);
+}
+
+TEST_CASE_METHOD(HandlesFixture, "HandleCache keeps apart who had a number one after the other") {
+  const auto first = add(257);
+  const FileHandle later({5, 257}, 8);
+  CHECK(cache.find(later) == nullptr);
+  const auto second = std::make_shared<StubFile>(later, closed);
+  cache.insert(later, second, start);
+  CHECK(cache.find(later) == second);
+  CHECK(cache.find(key(257)) == nullptr);
+  CHECK(cache.find(FileHandle({5, 257})) == second);
+  CHECK(cache.size() == 1);
+}
+
+TEST_CASE_METHOD(HandlesFixture,
+                 "HandleCache gives what is not known to be the file to nobody who asks for it") {
+  const FileHandle unknown({5, 257});
+  const auto file = std::make_shared<StubFile>(unknown, closed);
+  cache.insert(unknown, file, start);
+  CHECK(cache.find(unknown) == file);
+  CHECK(cache.find(key(257)) == nullptr);
 }
 
 TEST_CASE_METHOD(HandlesFixture,

@@ -26,11 +26,13 @@ class HandleCache {
   HandleCache(std::size_t capacity, Clock::duration most_age)
       : capacity_(capacity), most_age_(most_age) {}
 
-  // The cached file, moved to the front; null when there is none, or it is too old.
-  std::shared_ptr<File> find(const FileHandle& key, Clock::time_point now = Clock::now())
+  // The cached file, moved to the front; null when there is none, or it is too old, or another file
+  // had this number when it was opened. A handle without a generation takes whichever it is.
+  std::shared_ptr<File> find(const FileHandle& handle, Clock::time_point now = Clock::now())
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // Adds a file; the least recently used one goes when there are more than the capacity.
-  void insert(const FileHandle& key, std::shared_ptr<File> file,
+  // Adds a file, in the place of another one of its number; the least recently used one goes when
+  // there are more than the capacity. Generation 0: not known, only a handle without one finds it.
+  void insert(const FileHandle& handle, std::shared_ptr<File> file,
               Clock::time_point now = Clock::now()) ABSL_LOCKS_EXCLUDED(mutex_);
   // Closes those that are too old. Looks at all.
   void close_old(Clock::time_point now = Clock::now()) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -39,7 +41,7 @@ class HandleCache {
 
  private:
   struct Entry {
-    FileHandle key;
+    FileHandle handle;
     std::shared_ptr<File> file;
     Clock::time_point opened;
   };
@@ -52,7 +54,7 @@ class HandleCache {
   const Clock::duration most_age_;
   mutable absl::Mutex mutex_;
   Entries newest_first_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<FileHandle, Entries::iterator> by_key_ ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<FileKey, Entries::iterator> by_key_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace skep::btrfs
