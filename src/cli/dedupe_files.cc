@@ -29,10 +29,12 @@ namespace {
 // About two million names. The list, and the names cut out of it, are kept in memory.
 constexpr std::size_t kMostListBytes = 256 << 20;
 
-// Until something can be read, or a signal has come.
-void wait_for(int fd) {
+// Waits for something to read: until a signal comes, and not for long, since one that comes just
+// before does not end poll(2).
+bool is_readable(int fd) {
+  constexpr int kMilliseconds = 200;
   pollfd readable{fd, POLLIN, 0};
-  poll(&readable, 1, -1);
+  return poll(&readable, 1, kMilliseconds) > 0;
 }
 
 absl::StatusOr<std::string> read_all(int fd, const std::string& name,
@@ -40,9 +42,8 @@ absl::StatusOr<std::string> read_all(int fd, const std::string& name,
   constexpr std::size_t kStep = 1 << 20;
   std::string out;
   for (std::size_t size = 0; !stop_asked;) {
+    if (!is_readable(fd)) continue;
     out.resize(size + kStep);
-    wait_for(fd);
-    if (stop_asked) break;
     const ssize_t n = read(fd, out.data() + size, kStep);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) return errno_status(errno, "read", name);
