@@ -2,7 +2,6 @@
 """Runs that are stopped half-way, politely or not, and the runs after them."""
 import json
 import os
-import re
 import signal
 import time
 
@@ -10,13 +9,6 @@ from cli_harness import STOPPED, harness
 
 KIB = harness.KIB
 STOP_SECONDS = 2  # a signal ends a run within this time
-
-
-def catches(process, number):
-    """Whether a signal would not end it at once, as it does before main() has begun."""
-    with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
-        caught = re.search(r"^SigCgt:\s*(\w+)$", file.read(), re.MULTILINE)
-    return caught and int(caught[1], 16) >> (number - 1) & 1
 
 
 class StopAndResume(harness.FilesystemTest):
@@ -46,7 +38,7 @@ class StopAndResume(harness.FilesystemTest):
         """Starts a run, signals it once its table is there and it takes signals, and returns the
         report."""
         process = self.fs.start_skep("--threads", "1")
-        while not (os.path.exists(os.path.join(self.fs.state, "table")) and catches(process, number)):
+        while not (os.path.exists(os.path.join(self.fs.state, "table")) and harness.catches(process, number)):
             self.assertIsNone(process.poll(), "ended before it had a table")
             time.sleep(0.001)
         time.sleep(delay)

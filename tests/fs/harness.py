@@ -44,6 +44,7 @@ from ioctls import (BTRFS_EXTENT_DATA_KEY, COMPRESSIONS, FICLONERANGE, FIDEDUPER
                     clone_range, compressions, dedupe_range, disk_bytes, extent_is_stored, extents,
                     file_items, generation, placement, resident_pages, set_flags)  # noqa: F401
 
+PACKED_EXTENT, LONGEST_EXTENT = 128 << 10, 128 << 20  # what the kernel puts into one, compressed or not
 SKIPPED = 77  # exit status of a test file that skipped everything; ctest's SKIP_RETURN_CODE
 SLOWDOWN = float(os.environ.get("SKEP_TEST_SLOWDOWN", "1"))
 MOST_SECONDS_TO_SEND = 20 * SLOWDOWN
@@ -54,6 +55,7 @@ SEND_AGAIN = "Resource temporarily unavailable"  # EAGAIN, as btrfs send says it
 # A skep built with sanitizers looks for leaks through ptrace, which is taken.
 STRACE = ("strace", "-E", "LSAN_OPTIONS=detect_leaks=0")
 RUN_TIMEOUT_SECONDS = 120 * SLOWDOWN  # far above any run in these tests; reaching it means a hang
+MOST_WRITES = 8  # of the same, until it lies in one extent
 SHM_HEADROOM_BYTES = 2 << 30  # images live in RAM only where this much stays free
 
 # Every way in which an extent can leave the pipeline without being freed.
@@ -120,6 +122,19 @@ def require_filesystem():
     """Skips the calling test where filesystems cannot be made, unless they are required."""
     if reason := missing_ability():
         skip(reason)
+
+
+def catches(process, number):
+    """Whether a signal would not end it at once, as it does before main() has begun."""
+    with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+        caught = re.search(r"^SigCgt:\s*(\w+)$", file.read(), re.MULTILINE)
+    return bool(caught and int(caught[1], 16) >> (number - 1) & 1)
+
+
+def wait_until_caught(process, number):
+    """For a skep that was just started; also over when it has ended already."""
+    while process.poll() is None and not catches(process, number):
+        time.sleep(0.001)
 
 
 def scratch_base():
@@ -275,18 +290,32 @@ class LoopFilesystem:
         becomes an extent of its own. Returns the full path."""
         path = self.path(name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644), "wb", buffering=0) as file:
-            file.seek(offset)
-            view = memoryview(data)
-            while view:
-                view = view[file.write(view):]
-            if flush:
-                os.fsync(file.fileno())
-        if flush:
+        for _ in range(MOST_WRITES):
+            with open(os.open(path, os.O_WRONLY | os.O_CREAT, 0o644), "wb", buffering=0) as file:
+                file.seek(offset)
+                view = memoryview(data)
+                while view:
+                    view = view[file.write(view):]
+                if flush:
+                    os.fsync(file.fileno())
+            if not flush:
+                break
             # fsync waits for the data, which a log then names, not for the file's extent items: of one file in
             # two thousand they came later, most of those compressed. A synced extent map waits.
             extents(path)
+            if not self.was_parted(path, offset, len(data)):
+                break
         return path
+
+    def was_parted(self, path, offset, length):
+        """Whether that range was written into more extents than it needs: where memory is short, the kernel begins
+        to write before all is there."""
+        if self.kind != "btrfs":
+            return False
+        compressed = "compress" in self.mount_options or "btrfs.compression" in os.listxattr(path)
+        longest = PACKED_EXTENT if compressed else LONGEST_EXTENT
+        return any(item.kind == REGULAR_ITEM and offset < item.offset < offset + length
+                   and (item.offset - offset) % longest for item in file_items(path))
 
     def write_nocow(self, name, data):
         path = self.write(name, b"")

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A skep that stays beside what administrators do, unmounting included."""
+import contextlib
+import fcntl
 import os
 import time
 
@@ -87,14 +89,24 @@ class Administration(DaemonTest):
     def test_another_run_is_waited_for_not_fought(self):
         daemon = self.daemon()
         daemon.wait_until_looked_at()
-        self.fs.write("one", harness.content("a", 4 * MIB))
-        self.fs.write("other", harness.content("a", 4 * MIB))
-        report = self.fs.run_skep(state=os.path.join(self.fs.folder, "other-state"))
-        self.fs.sync()
-        daemon.wait_until_looked_at()
+        with self.lock_of_another():
+            self.fs.write("one", harness.content("a", 4 * MIB))
+            self.fs.write("other", harness.content("a", 4 * MIB))
+            self.fs.sync()
+            daemon.wait_for(None, phase="held", hold="other_instance")
+            self.assertEqual(self.fs.used(), 8 * MIB)
+        self.wait_until_used(4 * MIB)
         daemon.end()
-        self.assertEqual(report["bytes_freed"], 4 * MIB)
-        self.assertEqual(self.fs.settled_used(expect=4 * MIB), 4 * MIB)
+
+    @contextlib.contextmanager
+    def lock_of_another(self):
+        """As a skep has it that works on the filesystem."""
+        folder = os.open(self.fs.mnt, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(folder)
 
     def test_a_second_daemon_is_refused(self):
         daemon = self.daemon()

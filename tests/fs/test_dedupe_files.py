@@ -543,7 +543,7 @@ class Stopping(FilesTest):
 
     def test_a_signal_while_it_waits_for_the_list(self):
         process = self.start("--json", "--from", "-", stdin=subprocess.PIPE)
-        time.sleep(0.2)
+        harness.wait_until_caught(process, signal.SIGINT)
         process.send_signal(signal.SIGINT)
         self.assertEqual(process.wait(timeout=10), STOPPED)
         files_harness.check({**json.loads(process.stdout.read()), "errors": []}, STOPPED)

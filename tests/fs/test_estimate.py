@@ -206,18 +206,11 @@ class Estimate(harness.FilesystemTest):
         self.fs.sync()
         process = self.fs.start(harness.skep_binary(), "estimate", "--quiet", self.fs.mnt,
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        while "skep" in (status := self.caught(process)) and status.endswith("0"):
-            time.sleep(0.001)
+        harness.wait_until_caught(process, signal.SIGINT)
         process.send_signal(signal.SIGINT)
         stdout, stderr = process.communicate(timeout=harness.RUN_TIMEOUT_SECONDS)
         self.assertEqual((process.returncode, stdout), (STOPPED, ""), stderr)
         self.assertIn("nothing was changed", stderr)
-
-    def caught(self, process):
-        """"skep 1" once SIGINT would not end it at once."""
-        with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
-            caught = int(re.search(r"^SigCgt:\s*(\w+)$", file.read(), re.MULTILINE)[1], 16)
-        return f"skep {caught >> (signal.SIGINT - 1) & 1}"
 
 
 class Tune(harness.FilesystemTest):
