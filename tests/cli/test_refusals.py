@@ -159,9 +159,7 @@ class Locking(SharedFilesystem):
         """While one run is halted half-way, a second one is refused; then the first goes on."""
         first = self.fs.start_skep(state=first_state)
         table = os.path.join(first_state, "table")
-        for _ in range(2000):
-            if os.path.exists(table) or first.poll() is not None:
-                break
+        while not os.path.exists(table) and first.poll() is None:
             time.sleep(0.0005)
         first.send_signal(signal.SIGSTOP)
         if first.poll() is None:
