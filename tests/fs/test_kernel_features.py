@@ -55,10 +55,9 @@ class OnlyMountReadOnly(FilesystemTest):
 
 
 class ReusedInodeNumbers(FilesystemTest):
-    """Behind the newest file of a subvolume, deleted before an unmount, its number is used anew."""
+    """The number of a subvolume's newest file, deleted before an unmount, is used anew."""
 
     def test_a_later_file_under_the_number_of_an_excluded_one_is_shared(self):
-        """And the reverse: what is left out goes by what is there now."""
         keep = self.fs.write("keep", content(1, MIB))
         old = self.fs.write("out/old", content(1, MIB))
         number = os.stat(old).st_ino
