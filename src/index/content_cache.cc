@@ -12,9 +12,9 @@ ContentCache::ContentCache(const Fingerprinter& fingerprinter, std::uint32_t blo
 // Filesystems where nothing has to be read pay nothing.
 void ContentCache::allocate() {
   if (!blocks_.empty()) return;
-  blocks_.resize(capacity_);
-  next_.resize(capacity_);
-  heads_.resize(capacity_);
+  blocks_ = ZeroedArray<Fingerprint>(capacity_);
+  next_ = ZeroedArray<std::uint32_t>(capacity_);
+  heads_ = ZeroedArray<std::uint32_t>(capacity_);
 }
 
 void ContentCache::insert(const ReadExtent& extent, std::uint64_t first,

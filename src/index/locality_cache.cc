@@ -17,9 +17,11 @@ constexpr std::uint64_t kLookBack[] = {1ULL << 20, 16ULL << 20, btrfs::kMaxExten
 
 LocalityCache::LocalityCache(btrfs::Filesystem& fs, const Fingerprinter& fingerprinter,
                              std::uint32_t windows)
-    : fs_(fs), fingerprinter_(fingerprinter), block_(fs.info().block_size), windows_(windows) {
-  heads_.resize(std::bit_ceil(std::size_t{windows} * kWindowBlocks / 2));
-}
+    : fs_(fs),
+      fingerprinter_(fingerprinter),
+      block_(fs.info().block_size),
+      windows_(windows),
+      heads_(std::bit_ceil(std::size_t{windows} * kWindowBlocks / 2)) {}
 
 void LocalityCache::find(Fingerprint fingerprint,
                          absl::FunctionRef<bool(std::uint64_t)> visit) const {

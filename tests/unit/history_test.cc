@@ -143,8 +143,8 @@ TEST_CASE("words of a later program are passed over") {
   check_equal(history->front(), full_row());
 }
 
-TEST_CASE("a history of ten years of hours is bounded, and so is its file") {
-  const History history = regular(3653 * kDay, kHour);
+TEST_CASE("a history of ten years is bounded, and so is its file") {
+  const History history = regular(3653 * kDay, 6 * kHour);
   CHECK(history.size() <= kMostHistoryRows);
   CHECK(history.size() > kMostHistoryRows / 2);
   CHECK(history.front().time == kDay);

@@ -21,10 +21,10 @@
 #include <cstdint>
 #include <deque>
 #include <span>
-#include <vector>
 
 #include "skep/btrfs/types.h"
 #include "skep/index/fingerprint.h"
+#include "skep/index/zeroed_array.h"
 
 namespace skep::index {
 
@@ -101,9 +101,9 @@ class ContentCache {
   const std::uint64_t block_;
   const std::uint32_t capacity_;
   mutable absl::Mutex mutex_;
-  std::vector<Fingerprint> blocks_ ABSL_GUARDED_BY(mutex_);   // a ring
-  std::vector<std::uint32_t> next_ ABSL_GUARDED_BY(mutex_);   // chain of equal hash: slot + 1
-  std::vector<std::uint32_t> heads_ ABSL_GUARDED_BY(mutex_);  // slot + 1
+  ZeroedArray<Fingerprint> blocks_ ABSL_GUARDED_BY(mutex_);   // a ring
+  ZeroedArray<std::uint32_t> next_ ABSL_GUARDED_BY(mutex_);   // chain of equal hash: slot + 1
+  ZeroedArray<std::uint32_t> heads_ ABSL_GUARDED_BY(mutex_);  // slot + 1
   std::deque<Piece> pieces_ ABSL_GUARDED_BY(mutex_);          // oldest first
   absl::flat_hash_map<std::uint64_t, std::uint64_t> by_key_ ABSL_GUARDED_BY(mutex_);  // sequence
   std::uint64_t next_sequence_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -24,6 +24,7 @@
 
 #include "skep/btrfs/filesystem.h"
 #include "skep/index/fingerprint.h"
+#include "skep/index/zeroed_array.h"
 
 namespace skep::index {
 
@@ -96,7 +97,7 @@ class LocalityCache {
   const Fingerprinter& fingerprinter_;
   const std::uint64_t block_;
   std::vector<Window> windows_;
-  std::vector<std::uint32_t> heads_;  // entry number + 1
+  ZeroedArray<std::uint32_t> heads_;  // entry number + 1
   absl::flat_hash_map<std::uint64_t, std::uint32_t> by_base_;
   std::uint32_t begun_ = 0;  // windows in use, from the front
   std::size_t bytes_ = 0;    // that they take
