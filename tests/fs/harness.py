@@ -42,7 +42,7 @@ from ioctls import (BTRFS_EXTENT_DATA_KEY, COMPRESSIONS, FICLONERANGE, FIDEDUPER
                     FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FS_NOCOW_FL, INLINE_ITEM, PREALLOCATED_ITEM,
                     REGULAR_ITEM, DedupeAnswer, FileExtent, FileItem, block_addresses, block_places,
                     clone_range, compressions, dedupe_range, disk_bytes, extent_is_stored, extents,
-                    file_items, generation, placement, resident_pages, set_flags)  # noqa: F401
+                    file_items, generation, inode_is_stored, placement, resident_pages, set_flags)  # noqa: F401
 
 PACKED_EXTENT, LONGEST_EXTENT = 128 << 10, 128 << 20  # what the kernel puts into one, compressed or not
 SKIPPED = 77  # exit status of a test file that skipped everything; ctest's SKIP_RETURN_CODE
@@ -50,6 +50,7 @@ SLOWDOWN = float(os.environ.get("SKEP_TEST_SLOWDOWN", "1"))
 MOST_SECONDS_TO_SEND = 20 * SLOWDOWN
 # A container that starts has copies of all mounts until it has its own root.
 MOST_SECONDS_TO_FORGET = 60 * SLOWDOWN
+MOST_SECONDS_TO_DELETE = 60 * SLOWDOWN
 UNKNOWN_DEVICE = "No such file or directory"  # ENOENT, as btrfs device scan says it
 SEND_AGAIN = "Resource temporarily unavailable"  # EAGAIN, as btrfs send says it
 # A skep built with sanitizers looks for leaks through ptrace, which is taken.
@@ -327,6 +328,19 @@ class LoopFilesystem:
         path = self.write(name, b"")
         os.setxattr(path, "btrfs.compression", algorithm.encode())
         return self.write(name, data, offset=offset)
+
+    def unlink(self, name):
+        """Deletes a file that nobody has open, and waits until its extents are let go of: writeback may have it
+        in use for a moment, and then the kernel's cleaner does that, on a busy machine after a run of skep, which
+        finds extents that a deleted file refers to."""
+        path = self.path(name)
+        number = os.stat(path).st_ino
+        os.unlink(path)
+        end = time.monotonic() + MOST_SECONDS_TO_DELETE
+        while inode_is_stored(os.path.dirname(path), number):
+            if time.monotonic() > end:
+                raise HarnessError(f"{path}: deleted, and still there")
+            self.sync()
 
     def subvolume(self, name):
         command("btrfs", "subvolume", "create", self.path(name))

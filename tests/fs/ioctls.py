@@ -109,10 +109,20 @@ def file_items(path):
 
 def extent_is_stored(folder, address):
     """Whether the filesystem has a data extent that begins there, as far as it is committed."""
-    extent_tree, extent_item, most = 2, 168, (1 << 64) - 1
+    extent_tree, extent_item = 2, 168
+    return _item_exists(folder, extent_tree, address, extent_item)
+
+
+def inode_is_stored(folder, number):
+    """Whether the folder's subvolume has that inode, perhaps one that is deleted and in use."""
+    own_tree, inode_item = 0, 1
+    return _item_exists(folder, own_tree, number, inode_item)
+
+
+def _item_exists(folder, tree, objectid, kind):
+    most = (1 << 64) - 1
     request = array.array("B", struct.pack(
-        "=7Q4I4QQ", extent_tree, address, address, 0, most, 0, most, extent_item, extent_item, 1, 0,
-        0, 0, 0, 0, 4096))
+        "=7Q4I4QQ", tree, objectid, objectid, 0, most, 0, most, kind, kind, 1, 0, 0, 0, 0, 0, 4096))
     request.frombytes(bytes(4096))
     opened = os.open(folder, os.O_RDONLY)
     try:

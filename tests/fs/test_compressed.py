@@ -219,7 +219,7 @@ class EveryAlgorithm:
         size = disk_bytes(original)
         harness.clone_range(original, self.fs.path("part"), source_offset=64 * KIB,
                             length=32 * KIB)
-        os.unlink(original)
+        self.fs.unlink(original)
         copy = self.compressed("copy", data[64 * KIB:96 * KIB])
         kept = disk_bytes(copy)
         self.assertEqual(self.fs.settled_used(), size + kept)
@@ -232,7 +232,7 @@ class EveryAlgorithm:
         original = self.compressed("original", data)
         harness.clone_range(original, self.fs.path("part"), source_offset=64 * KIB,
                             length=64 * KIB)
-        os.unlink(original)
+        self.fs.unlink(original)
         self.fs.write("copy", data[64 * KIB:])
         report = self.dedupe()
         self.assertEqual((report["bytes_freed"], report["bytes_copied"]), (64 * KIB, 0), report)
@@ -324,7 +324,7 @@ class Subvolumes(Base):
         self.fs.subvolume("data")
         self.compressed("data/file", compressible(1, MIB))
         self.fs.snapshot_subvolume("data", "frozen")
-        os.unlink(self.fs.path("data/file"))
+        self.fs.unlink("data/file")
         self.fs.sync()
         self.fs.write("plain", compressible(1, MIB))
         report = self.dedupe()
@@ -506,7 +506,7 @@ class LaterRuns(Base):
     def test_compressed_data_replaced_between_runs_is_not_taken_for_what_it_was(self):
         self.compressed("file", compressible(1, MIB))
         self.dedupe()
-        os.unlink(self.fs.path("file"))
+        self.fs.unlink("file")
         self.fs.sync()
         self.compressed("file", compressible(2, MIB))  # perhaps at the same place
         self.fs.write("old content", compressible(1, MIB))

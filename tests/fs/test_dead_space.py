@@ -26,7 +26,7 @@ class DeadSpace(FilesystemTest):
         original = self.fs.write("original", data)
         harness.clone_range(original, self.fs.path("part"), source_offset=512 * KIB,
                             length=64 * KIB)
-        os.unlink(original)
+        self.fs.unlink(original)
         self.fs.write("copy", data[512 * KIB:576 * KIB])
         self.assertEqual(self.fs.settled_used(), MIB + 64 * KIB)
         report = self.dedupe()
@@ -62,7 +62,7 @@ class DeadSpace(FilesystemTest):
         for i, (offset, length) in enumerate(pieces):
             harness.clone_range(original, self.fs.path(f"piece{i}"), source_offset=offset * KIB,
                                 length=length * KIB, destination_offset=i * 8 * KIB)
-        os.unlink(original)
+        self.fs.unlink(original)
         self.fs.write("copy", data)
         report = self.dedupe()
         self.assertEqual(report["bytes_freed"], MIB)

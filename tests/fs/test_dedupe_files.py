@@ -487,7 +487,7 @@ class WrongFiles(FilesTest):
         report = self.share("one", "nocow", "nocow too", "two")
         self.assertEqual(report["files_shared"], 2)
         self.assert_stored_once("nocow", "nocow too")
-        os.unlink(self.fs.path("nocow too"))
+        self.fs.unlink("nocow too")
         report = self.share("--from", "-", text=b"one\nnocow\ntwo\n\n", status=FAILED)
         self.assertEqual(report["errors"],
                          ["skep: nocow: can not share with one: one of them is NOCOW"])

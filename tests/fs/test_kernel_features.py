@@ -63,7 +63,7 @@ class ReusedInodeNumbers(FilesystemTest):
         number = os.stat(old).st_ino
         report = self.fs.run_skep("--exclude", "/out")
         self.assertEqual(report["bytes_freed"], 0, report)
-        os.unlink(old)
+        self.fs.unlink(old)
         self.fs.remount()
         new = self.fs.write("new", content(1, MIB))
         self.assertEqual(os.stat(new).st_ino, number)

@@ -56,7 +56,7 @@ class RepeatedRuns(FilesystemTest):
         data = content(1, MIB)
         self.fs.write("file", data)
         self.dedupe()
-        os.unlink(self.fs.path("file"))
+        self.fs.unlink("file")
         self.fs.sync()
         self.fs.write("file", content(2, MIB))  # perhaps at the same place
         self.fs.write("old content", data)
