@@ -12,6 +12,8 @@ namespace {
 
 // A leaf of 16 KiB holds the items of some 50 small files (inode, name, one extent: 300 bytes),
 // packed by about three quarters. A large file, likely in many extents, has leaves of its own.
+// Leaves of another size (mkfs.btrfs --nodesize) hold as much less or more.
+constexpr std::uint64_t kLeaf = 16 << 10;
 constexpr std::uint64_t kInodesALeaf = 40;
 constexpr std::uint64_t kLargeFile = 1ULL << 20;
 constexpr std::uint64_t kBytesALeaf = 4ULL << 20;
@@ -51,6 +53,8 @@ MetadataPrice::Needs MetadataPrice::needs(const std::vector<Reference>& referenc
     place.roots.push_back(ref.file.root);
     place.large = place.large || ref.file_size >= kLargeFile;
   }
+  const std::uint64_t inodes_a_leaf = kInodesALeaf * node_bytes_ / kLeaf;
+  const std::uint64_t data_a_leaf = kBytesALeaf / kLeaf * node_bytes_;
   absl::MutexLock lock(&mutex_);
   for (const auto& [where, place] : places) {
     const auto& [inode, offset] = where;
@@ -60,8 +64,8 @@ MetadataPrice::Needs MetadataPrice::needs(const std::vector<Reference>& referenc
     // One of the roots keeps the leaf that they share now.
     for (std::size_t i = 1; i < place.roots.size(); ++i) {
       // Numbers of large files' leaves lie above those of groups of small files.
-      const Leaf leaf = place.large ? Leaf{place.roots[i], ~inode, offset / kBytesALeaf}
-                                    : Leaf{place.roots[i], inode / kInodesALeaf, 0};
+      const Leaf leaf = place.large ? Leaf{place.roots[i], ~inode, offset / data_a_leaf}
+                                    : Leaf{place.roots[i], inode / inodes_a_leaf, 0};
       if (!unshared_.contains(leaf)) out.leaves.push_back(leaf);
     }
   }

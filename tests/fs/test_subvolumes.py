@@ -109,7 +109,7 @@ class Snapshots(FilesystemTest):
         self.assertEqual(report["bytes_freed"], 4 * 128 * KIB)
 
 
-class NetGain(FilesystemTest):
+class NetGainTest(FilesystemTest):
     """What is freed must be worth the metadata that it costs, which is stored twice."""
 
     size = 512 * MIB
@@ -123,6 +123,9 @@ class NetGain(FilesystemTest):
                                 f"{snapshots} snapshots: freed {gained}, metadata grew by {paid}: "
                                 f"{report}")
         return report
+
+
+class NetGain(NetGainTest):
 
     def populate(self, snapshots):
         pick = random.Random(7)
@@ -162,6 +165,36 @@ class NetGain(FilesystemTest):
         for i in range(30):
             self.fs.snapshot_subvolume("data", f"snapshot{i}")
         self.assertEqual(self.net_gain(30)["bytes_freed"], 8 * MIB)
+
+
+class NodeSizes:
+    """Leaves of other sizes hold as much less or more, which is what unsharing one costs."""
+
+    node_bytes = None
+
+    def setUp(self):
+        self.mkfs_options = ("--nodesize", str(self.node_bytes))
+        super().setUp()
+
+    def test_small_files_under_two_snapshots_pay(self):
+        self.fs.subvolume("data")
+        for i in range(400):
+            self.fs.write(f"data/{i}", content(i % 200, 4 * BLOCK))
+        for i in range(2):
+            self.fs.snapshot_subvolume("data", f"snapshot{i}")
+        self.assertGreater(self.net_gain(2)["bytes_freed"], 100 * 4 * BLOCK)
+
+
+class NodesOf4K(NodeSizes, NetGainTest):
+    node_bytes = 4096
+
+
+class NodesOf16K(NodeSizes, NetGainTest):
+    node_bytes = 16384
+
+
+class NodesOf64K(NodeSizes, NetGainTest):
+    node_bytes = 65536
 
 
 if __name__ == "__main__":

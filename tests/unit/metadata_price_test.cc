@@ -49,6 +49,35 @@ TEST_CASE("references in one leaf pay for it once") {
   CHECK(price.needs(references, 6).leaves.size() == 2);
 }
 
+TEST_CASE("a leaf holds as many small files as its size leaves room for") {
+  std::vector<Reference> references;
+  for (std::uint64_t inode = 320; inode < 320 + 320; ++inode) {
+    const auto file = in_snapshots(inode, 2);
+    references.insert(references.end(), file.begin(), file.end());
+  }
+  const auto leaves = [&](std::uint64_t node) {
+    return MetadataPrice(static_cast<std::uint32_t>(node), 1).needs(references, 640).leaves.size();
+  };
+  CHECK(leaves(kNode) == 8);
+  CHECK(leaves(kNode / 4) == 32);
+  CHECK(leaves(kNode * 4) == 2);
+}
+
+TEST_CASE("a leaf of a large file holds as many of its extents as its size leaves room for") {
+  std::vector<Reference> references;
+  for (const std::uint64_t root : {256, 257}) {
+    for (std::uint64_t offset = 0; offset < (64ULL << 20); offset += 1ULL << 20) {
+      references.push_back({FileHandle({root, 300}), offset, 0, 4096, 64ULL << 20});
+    }
+  }
+  const auto leaves = [&](std::uint64_t node) {
+    return MetadataPrice(static_cast<std::uint32_t>(node), 1).needs(references, 128).leaves.size();
+  };
+  CHECK(leaves(kNode) == 16);
+  CHECK(leaves(kNode / 4) == 64);
+  CHECK(leaves(kNode * 4) == 4);
+}
+
 TEST_CASE("parts of a large file that lie far apart are in leaves of their own") {
   const MetadataPrice price(kNode, 1);
   std::vector<Reference> references;
