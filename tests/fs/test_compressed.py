@@ -539,7 +539,7 @@ class Stopped(Base):
         process.send_signal(number)
         signalled = time.monotonic()
         report = self.fs.finish_skep(process, status=4)
-        self.assertLess(time.monotonic() - signalled, 2 * harness.SLOWDOWN)
+        self.assertLess(time.monotonic() - signalled, 6 * harness.SLOWDOWN)
         return report
 
     def check(self, number):

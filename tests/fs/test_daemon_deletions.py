@@ -14,7 +14,7 @@ class Deletions(DaemonTest):
 
     PAIRS = 40
     LENGTH = 8 * MIB
-    GIVEN_BACK_SECONDS = 6 * harness.SLOWDOWN
+    GIVEN_BACK_SECONDS = 12 * harness.SLOWDOWN
     # A batch of two files takes most of a second, and the rests between them are so short that
     # nothing is closed for their sake.
     CONFIG = '[throttle]\nread_rate = "20M"\n'
@@ -31,7 +31,7 @@ class Deletions(DaemonTest):
 
     def address_when_shared(self, pair):
         """Waits until both files are stored once; returns where."""
-        end = time.monotonic() + 15 * harness.SLOWDOWN
+        end = time.monotonic() + 25 * harness.SLOWDOWN
         while True:
             one, other = ({extent.address for extent in harness.extents(path)} for path in pair)
             if one == other and len(one) == 1:
