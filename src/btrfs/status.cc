@@ -20,7 +20,9 @@ absl::Status errno_status(int error, std::string_view call, std::string_view obj
   const char* reason = error == 0 ? "no progress" : strerror_r(error, buffer, sizeof buffer);
   auto code = error == 0 ? absl::StatusCode::kInternal : absl::ErrnoToStatusCode(error);
   absl::Status status(code, absl::StrCat(as_absl(object), ": ", as_absl(call), ": ", reason));
-  status.SetPayload(kErrnoPayload, absl::Cord(absl::StrCat(error)));
+  // Of a view: of a string, Cord has a template, whose name clang 18 and newer mangle otherwise
+  // than the compiler that the library was built with.
+  status.SetPayload(kErrnoPayload, absl::Cord(absl::AlphaNum(error).Piece()));
   return status;
 }
 

@@ -264,12 +264,10 @@ TEST_CASE("a bucket that is full takes new cells in the place of old ones") {
   const auto full = table->usage();
   CHECK(full.level == 0);
   CHECK(full.cells <= kBucketCells);
-  std::uint64_t more = 0;
   for (std::uint64_t i = 1; i <= 50; ++i) {
     const Fingerprint fingerprint = in_line(i % 3, 900 + i);
     table->insert(fingerprint, (1000 + i) * kBlock);
     CHECK(holds(*table, fingerprint, (1000 + i) * kBlock));
-    ++more;
   }
   CHECK(table->usage().cells <= kBucketCells);
   CHECK(table->usage().level == 0);
