@@ -179,10 +179,10 @@ class NodeSizes:
     def test_small_files_under_two_snapshots_pay(self):
         self.fs.subvolume("data")
         for i in range(400):
-            self.fs.write(f"data/{i}", content(i % 200, 4 * BLOCK))
+            self.fs.write(f"data/{i}", content(i % 200, 3 * BLOCK))
         for i in range(2):
             self.fs.snapshot_subvolume("data", f"snapshot{i}")
-        self.assertGreater(self.net_gain(2)["bytes_freed"], 100 * 4 * BLOCK)
+        self.assertGreater(self.net_gain(2)["bytes_freed"], 100 * 3 * BLOCK)
 
 
 class NodesOf4K(NodeSizes, NetGainTest):
